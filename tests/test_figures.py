@@ -1,0 +1,85 @@
+import re
+import xml.etree.ElementTree as ET
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from utils import figures
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    with plt.rc_context():
+        figures.use()
+        yield
+    plt.close("all")
+
+
+def drawn():
+    fig, ax = plt.subplots()
+    ax.plot([0, 1], [0, 0.00025])
+    ax.set_yticks([0, 0.00025], ["0", "0.00025"])
+    ax.set_xlabel("time")
+    return fig
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", figures.COLOURS)
+@pytest.mark.parametrize("page", ["#ffffff", "#121212"])
+def test_line_colours_keep_a_contrast_of_three_on_both_pages(colour, page):
+    dark, light = sorted((luminance(colour), luminance(page)))
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_the_svg_is_well_formed_described_and_takes_the_page_colour():
+    shown = figures.show(drawn(), "a straight line that rises")
+    root = ET.fromstring(shown.svg)
+    assert root.get("aria-label") == "a straight line that rises"
+    assert "currentColor" in shown.svg
+    assert "#010203" not in shown.svg
+    assert root.get("width") is None
+    assert plt.get_fignums() == []
+
+
+def test_tick_labels_keep_their_digits():
+    assert ">0.00025<" in re.sub(r"\s", "", figures.show(drawn(), "a straight line that rises").svg)
+
+
+def test_ids_of_two_figures_do_not_clash():
+    other = drawn()
+    other.axes[0].set_title("another")
+    ids = [set(re.findall(r'\bid="([^"]+)"', figures.show(f, "one of two lines").svg)) for f in (drawn(), other)]
+    assert not ids[0] & ids[1]
+
+
+def test_every_reference_inside_the_svg_resolves():
+    svg = figures.grid(torch.rand(3, 4, 4), 2, alt="three random images", titles=["a", "b", "c"]).svg
+    refs = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
+    assert refs
+    assert refs <= set(re.findall(r'\bid="([^"]+)"', svg))
+
+
+def test_the_same_figure_gives_the_same_bytes():
+    assert figures.show(drawn(), "a straight line").svg == figures.show(drawn(), "a straight line").svg
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.show("plot", "a b c"), "expected a matplotlib Figure, got str"),
+        (lambda: figures.show(plt.figure(), "plot"), "description of at least three words, got 'plot'"),
+        (lambda: figures.grid(torch.ones(4, 4), 2, alt="a b c"), r"got \(4, 4\)"),
+        (lambda: figures.grid(torch.ones(0, 4, 4), 2, alt="a b c"), r"got \(0, 4, 4\)"),
+        (lambda: figures.grid(torch.ones(1, 4, 4), 0, alt="a b c"), "columns >= 1, got 0"),
+        (lambda: figures.grid(torch.ones(1, 4, 4), 1, alt="a b c", titles=[]), "expected 1 titles, got 0"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

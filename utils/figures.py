@@ -1,0 +1,150 @@
+"""Figures that follow the page: one SVG for light and dark, legible on a phone, with a text description.
+
+`use()` sets a matplotlib style whose text and axes have one reserved colour; `show` writes the figure as an SVG in
+which that colour is the page's own text colour. The line colours keep a contrast of 3:1 on white and on near-black.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import re
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["COLOURS", "Shown", "grid", "show", "use"]
+
+# Blue, vermilion, green, purple, ochre: 3:1 or more on #ffffff and on #121212, chosen with colour blindness in mind.
+COLOURS = ("#2b7bba", "#d55e00", "#0b8f6a", "#b0579a", "#8a7300")
+_INK = "#010203"  # stands for the page's text colour until `show` replaces it
+_FONT = re.compile(r"font: ([^;'\"]*?[\d.]+px) [^;\"]*")
+_PATH = re.compile(r' d="[^"]*"')
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+
+
+def use() -> None:
+    """Set the book's matplotlib style for this process."""
+    ink = dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
+        _INK,
+    )
+    mpl.rcParams.update(
+        ink
+        | {
+            "figure.figsize": (6.4, 3.2),
+            "figure.facecolor": "none",
+            "figure.constrained_layout.use": True,
+            "savefig.facecolor": "none",
+            "axes.facecolor": "none",
+            "axes.prop_cycle": mpl.cycler(color=COLOURS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 11,
+            "font.size": 11,
+            "legend.frameon": False,
+            "legend.fontsize": 10,
+            "lines.linewidth": 1.8,
+            "image.cmap": "viridis",
+            "image.interpolation": "nearest",
+            "svg.fonttype": "none",
+            "svg.hashsalt": "derivations-that-run",
+        }
+    )
+
+
+class Shown:
+    """A figure as the page shows it: an inline SVG with its description."""
+
+    def __init__(self, svg: str, alt: str):
+        self.svg, self.alt = svg, alt
+
+    def __repr__(self) -> str:
+        return f"Figure: {self.alt}"
+
+    def _repr_html_(self) -> str:
+        return f'<figure class="plot">{self.svg}</figure>'
+
+
+def show(fig: Figure, alt: str) -> Shown:
+    """The figure as an inline SVG that takes the page's text colour; closes the figure.
+
+    Args:
+        fig: a matplotlib figure drawn under `use()`.
+        alt: what a reader who cannot see the figure needs to know: what is plotted and what it shows.
+
+    Raises:
+        ValueError: `fig` is not a Figure, or `alt` is empty.
+    """
+    if not isinstance(fig, Figure):
+        raise ValueError(f"show: expected a matplotlib Figure, got {type(fig).__name__}")
+    if not isinstance(alt, str) or len(alt.split()) < 3:
+        raise ValueError(f"show: expected a text description of at least three words, got {alt!r}")
+    buffer = io.StringIO()
+    fig.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(fig)
+    return Shown(_inline(buffer.getvalue(), alt), alt)
+
+
+def grid(
+    images: Tensor,
+    columns: int,
+    *,
+    alt: str,
+    titles: list[str] | None = None,
+    cmap: str = "gray_r",
+    limits: tuple[float, float] | None = None,
+) -> Shown:
+    """A grid of images, row by row, on one common colour scale.
+
+    Args:
+        images: `(N, H, W)` grey or `(N, H, W, 3)` RGB in 0..1.
+        columns: images a row.
+        alt: text description of the whole grid.
+        titles: one short title an image, optional.
+        cmap: colour map of grey images; the default draws ink on paper.
+        limits: grey levels of the two ends of the map; default: the smallest and the largest value.
+
+    Raises:
+        ValueError: wrong shape, no images, `columns` below 1, or a number of titles other than N.
+    """
+    if images.ndim not in (3, 4) or len(images) == 0 or (images.ndim == 4 and images.shape[-1] != 3):
+        raise ValueError(f"grid: expected images (N, H, W) or (N, H, W, 3) with N >= 1, got {tuple(images.shape)}")
+    if columns < 1:
+        raise ValueError(f"grid: expected columns >= 1, got {columns}")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"grid: expected {len(images)} titles, got {len(titles)}")
+    images = images.detach().cpu().float()
+    low, high = limits or (float(images.min()), float(images.max()))
+    rows = -(-len(images) // columns)
+    cell = min(0.8, 6.4 / columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(columns * cell, rows * cell * (1.3 if titles else 1)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, (axis, image) in enumerate(zip(axes.flat, images, strict=False)):
+        axis.imshow(image.numpy(), cmap=cmap, vmin=low, vmax=high)
+        if titles:
+            axis.set_title(titles[i], fontsize=9)
+    return show(fig, alt)
+
+
+def _inline(svg: str, alt: str) -> str:
+    """The `<svg>` element alone, scalable, described, with ids of its own and the page's colour and font."""
+    body = svg[svg.index("<svg") :].strip()
+    mark = "f" + hashlib.sha256(body.encode()).hexdigest()[:6]
+    body = re.sub(r'\bid="', f'id="{mark}-', body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{mark}-", body)
+    body = body.replace(_INK, "currentColor")
+    body = _FONT.sub(r"font: \1 var(--book-figure-font, system-ui, sans-serif)", body)
+    body = _PATH.sub(lambda path: _LONG_NUMBER.sub(lambda n: f"{float(n[0]):.2f}", path[0]), body)
+    width = re.search(r'width="([\d.]+)pt"', body)[1]
+    style = f"width:100%;max-width:{float(width) * 4 / 3:.0f}px;height:auto"
+    described = f'<svg role="img" aria-label="{html.escape(alt, quote=True)}" style="{style}"'
+    body = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", body, count=1)
+    body = re.sub(r'^(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    return re.sub(r"\n\s*", "\n", re.sub("^<svg", described, body, count=1))
