@@ -1,0 +1,12 @@
+"""Widgets that are alive without a kernel: `curves` from expressions, `frames` from computed tables.
+
+One declaration lives twice. On the rendered page Vega draws it and plain HTML controls drive it; in a
+notebook the same controls are ipywidgets whose `values` can be read back in Python.
+"""
+
+from utils.explore.controls import Slider
+from utils.explore.curves import Plotted, curves
+from utils.explore.frames import frames
+from utils.explore.grids import grid_chart
+
+__all__ = ["Plotted", "Slider", "curves", "frames", "grid_chart"]

@@ -1,0 +1,185 @@
+"""What both widget shapes share: the look, the still picture, the HTML of the page, the view in a kernel."""
+
+import copy
+import json
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from utils.explore.controls import Choice, Slider
+
+__all__ = ["PALETTE", "Widget", "styled"]
+
+# Okabe and Ito's colour-blind safe hues, those with a contrast of 3:1 or more on white and on near-black.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#888888", "#A6761D")
+WIDE, NARROW = 680, 330
+_INK = "currentColor"
+_GUIDE = {
+    "labelColor": _INK,
+    "titleColor": _INK,
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+}
+CONFIG = {
+    "aria": False,
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        **_GUIDE,
+        "domainColor": _INK,
+        "domainOpacity": 0.4,
+        "tickColor": _INK,
+        "tickOpacity": 0.4,
+        "gridColor": _INK,
+        "gridOpacity": 0.15,
+    },
+    "legend": {**_GUIDE, "orient": "bottom", "labelLimit": 0},
+    "header": _GUIDE,
+    "title": {"color": _INK, "subtitleColor": _INK, "fontWeight": "normal", "fontSize": 13},
+    "text": {"color": _INK},
+    "rule": {"color": _INK},
+    "line": {"strokeWidth": 2.2},
+    "range": {"category": list(PALETTE)},
+}
+
+
+def styled(spec: Mapping) -> dict:
+    """Return a copy of a Vega-Lite specification in the book's look; its own settings win."""
+    spec = copy.deepcopy(dict(spec))
+    own = spec.get("config", {})
+    merged = {k: {**v, **own.get(k, {})} for k, v in CONFIG.items() if isinstance(v, dict)}
+    spec["config"] = {**CONFIG, **own, **merged}
+    if spec.get("width") == "container":
+        spec["autosize"] = {"type": "fit", "contains": "padding"}
+    spec["padding"] = 4
+    return spec
+
+
+def _converter():
+    """Return vl-convert, which draws without a browser, or None where it is not installed."""
+    try:
+        import vl_convert
+    except ImportError:
+        return None
+    return vl_convert
+
+
+def still(spec: Mapping, width: int | None = None) -> str:
+    """Return the chart as an SVG picture at its present values."""
+    if width and spec.get("width") == "container":
+        spec = {**spec, "width": width}
+    return _converter().vegalite_to_svg(dict(spec), vl_version="6.4")
+
+
+class Widget:
+    """A chart with controls: HTML for the page, ipywidgets in a kernel.
+
+    A subclass says what is drawn: `spec(values)` is the Vega-Lite specification at some values of the
+    controls, `payload()` what the page needs besides it.
+    """
+
+    kind = ""
+    title = description = legend = ""
+    controls: Sequence[Slider | Choice] = ()
+
+    def spec(self, values: Mapping) -> dict:
+        """Return the Vega-Lite specification at `values`."""
+        raise NotImplementedError
+
+    def payload(self) -> dict:
+        """Return what the page needs besides the specification."""
+        return {}
+
+    def keys(self) -> list:
+        """Return the key of each control in `values`."""
+        return [c.symbol if isinstance(c, Slider) else c.name for c in self.controls]
+
+    _inputs = _view = None
+
+    @property
+    def values(self) -> dict:
+        """The controls' values now: those the reader has set in a kernel, the initial ones elsewhere."""
+        return dict(zip(self.keys(), (c.value for c in self._inputs or self.controls), strict=True))
+
+    @property
+    def widget(self):
+        """The live view in a kernel (an ipywidgets box), made on first use."""
+        if self._view is None:
+            self._view = self._make_view()
+        return self._view
+
+    def _make_view(self):
+        import ipywidgets
+
+        quick = _converter() is not None
+        self._inputs = [c.widget(continuous=quick) for c in self.controls]
+        chart = ipywidgets.HTML(layout={"width": "100%"})
+
+        def draw(_=None):
+            chart.value = self._picture(self.spec(self.values))
+
+        for control in self._inputs:
+            control.observe(draw, "value")
+        draw()
+        heading = ipywidgets.HTML(f"<b>{escape(self.title)}</b>")
+        return ipywidgets.VBox([heading, *self._inputs, ipywidgets.HTML(self.legend), chart])
+
+    def _picture(self, spec: dict) -> str:
+        """Return the chart as HTML: a drawing, or a frame that draws itself where vl-convert is missing."""
+        label = escape(self.description)
+        if _converter():
+            drawing = still(spec, WIDE)
+            return f'<div role="img" aria-label="{label}" style="max-width:{WIDE}px">{drawing}</div>'
+        import altair
+
+        if spec.get("width") == "container":
+            spec = {**spec, "width": WIDE - 40}
+        page = altair.Chart.from_dict(spec).to_html()
+        height = spec.get("height", 300) + 60 if isinstance(spec.get("height", 300), int) else 400
+        return (
+            f'<iframe title="{label}" srcdoc="{escape(page)}" style="width:100%;height:{height}px;'
+            'border:0;background:#fff"></iframe>'
+        )
+
+    def html(self) -> str:
+        """Return the widget for the rendered page: its still picture, its controls and what drives them."""
+        converter = _converter()
+        if converter is None:
+            raise RuntimeError("building the page needs vl-convert-python, which is not installed")
+        spec = self.spec(self.values)
+        drawn = {**spec, "width": WIDE} if spec.get("width") == "container" else spec
+        vega = converter.vegalite_to_vega(spec, vl_version="6.4")
+        fluid = drawn is not spec
+        pictures = f'<div class="widget-wide">{still(spec, WIDE)}</div>'
+        if fluid:
+            pictures += f'<div class="widget-narrow">{still(spec, NARROW)}</div>'
+        data = json.dumps(
+            {"kind": self.kind, "spec": vega, **self.payload()}, ensure_ascii=False, separators=(",", ":")
+        ).replace("<", "\\u003c")
+        rows = "".join(c.html(f"p{i}") for i, c in enumerate(self.controls))
+        shown = ", ".join(f"{c.label} = {c.text()}" for c in self.controls)
+        style = f' style="--widget-height:{spec["height"]}px"' if fluid else ""
+        return (
+            f'<figure class="widget widget-{self.kind}{" widget-fluid" if fluid else ""}"{style}>'
+            f"<figcaption>{escape(self.title)}</figcaption>"
+            f'<div class="widget-controls" role="group" aria-label="Controls: {escape(self.title)}">'
+            f"{rows}</div>"
+            f"{self.legend}"
+            f'<div class="widget-chart" role="img" aria-label="{escape(self.description)}">'
+            f'<div class="widget-still">{pictures}</div><div class="widget-live"></div></div>'
+            f"<noscript><p>Drawn for {escape(shown)}. Moving the controls needs JavaScript.</p></noscript>"
+            f'<script type="application/json">{data}</script></figure>'
+        )
+
+    def __repr__(self) -> str:
+        pairs = zip(self.controls, self.values.values(), strict=True)
+        shown = ", ".join(f"{c.label} = {c.text(v)}" for c, v in pairs)
+        return f"{self.kind}: {self.title} ({shown})" if shown else f"{self.kind}: {self.title}"
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        if os.environ.get("BOOK_BUILD") == "1":
+            return {"text/html": self.html(), "text/plain": repr(self)}
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        return {"application/vnd.jupyter.widget-view+json": view, "text/plain": repr(self)}
