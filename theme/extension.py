@@ -1,0 +1,88 @@
+"""The Sphinx extension of the book: its theme, its formulas, its links, its generated pages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+from theme import assets, mathematics
+from theme.book import Book
+from theme.ledger import Chapters, Ledger
+
+__all__ = ["setup"]
+
+MARKS = {"✓", "≈", "§"}
+
+
+class MarkTables(SphinxPostTransform):
+    """Name the tables of derivations, and give every other table a box of its own to scroll in."""
+
+    default_priority = 900
+
+    def run(self, **kwargs):
+        """Run on one page."""
+        for table in list(self.document.findall(nodes.table)):
+            first = [row[0].astext().strip() for row in table.findall(nodes.row)]
+            if set(first[1:]) and set(first[1:]) <= MARKS | {""} and MARKS & set(first[1:]):
+                table["classes"].append("derivation")
+            else:
+                table.replace_self(nodes.container("", table.deepcopy(), classes=["table-box"]))
+
+
+def _use_the_filled_cache(app: Sphinx, config) -> None:
+    config.nb_execution_cache_path = os.environ.get("BOOK_CACHE", "")
+    config.book_environment = Path(config.nb_execution_cache_path).name
+
+
+def _links(app: Sphinx, page: str) -> dict[str, str]:
+    """Where a page is edited, downloaded and opened in Colab."""
+    book = Book.load(app.srcdir)
+    links = {"edit": f"{book.repository}/edit/{book.branch}/{page}.md", "source": f"_sources/{page}.md"}
+    if (Path(app.srcdir) / f"{page}.ipynb").is_file():
+        path = book.repository.removeprefix("https://github.com/")
+        colab = book.config["launch_buttons"]["colab_url"]
+        links["colab"] = f"{colab}/github/{path}/blob/{app.config.colab_branch}/{page}.ipynb"
+        links["notebook"] = f"_sources/{page}.ipynb"
+    return links
+
+
+def _page_context(app: Sphinx, page, template, context, doctree) -> None:
+    context["asset"] = lambda name: context["pathto"](assets.tag(app, name), True)
+    context["repository"] = Book.load(app.srcdir).repository
+    context["links"] = _links(app, page) if doctree is not None else {}
+    context["has_widget"] = 'class="widget' in context.get("body", "")
+    parts = {p.name: p.part for p in Book.load(app.srcdir).pages}
+    context["part"] = parts.get(page, "")
+
+
+def _finish(app: Sphinx, error) -> None:
+    if error is not None:
+        return
+    out = Path(app.outdir)
+    shutil.copy(out / f"{app.config.root_doc}.html", out / "index.html")
+    for page in app.env.found_docs:
+        notebook = Path(app.srcdir) / f"{page}.ipynb"
+        if notebook.is_file():
+            shutil.copy(notebook, out / "_sources" / f"{page}.ipynb")
+
+
+def setup(app: Sphinx) -> dict:
+    """Connect everything."""
+    app.add_config_value("colab_branch", "", "html")
+    app.add_config_value("book_environment", "", "env")
+    app.add_config_value("comments_config", {}, "")  # set by Jupyter Book for an extension that we leave out
+    app.add_html_theme("derivations", str(assets.HTML))
+    mathematics.setup(app)
+    app.add_directive("ledger", Ledger)
+    app.add_directive("chapters", Chapters)
+    app.add_post_transform(MarkTables)
+    app.connect("config-inited", _use_the_filled_cache)
+    app.connect("builder-inited", assets.install)
+    app.connect("html-page-context", _page_context, priority=900)
+    app.connect("build-finished", _finish)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}
