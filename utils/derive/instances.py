@@ -1,0 +1,207 @@
+"""Random points: exact rationals within every symbol's assumptions, and random smooth functions."""
+
+import itertools
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sympy as sp
+from sympy.core.function import AppliedUndef
+
+__all__ = ["Domain", "check_symbols", "free_symbols", "smooth_instances"]
+
+_KINDS = (
+    "complex", "real", "extended_real", "integer", "rational", "imaginary", "positive", "negative",
+    "nonnegative", "nonpositive", "zero", "prime", "even", "odd",
+)  # fmt: skip
+
+
+def free_symbols(*sides: Any) -> list[sp.Expr]:
+    """Return what has to be sampled: symbols and matrix elements, in a stable order."""
+    found = set()
+    for side in sides:
+        indexed = {i.base.label for i in side.atoms(sp.Indexed)}
+        matrices = {e.args[0] for e in side.atoms(sp.matrices.expressions.matexpr.MatrixElement)}
+        found |= {s for s in side.free_symbols if isinstance(s, sp.Symbol)} - indexed - matrices
+        found |= side.atoms(sp.matrices.expressions.matexpr.MatrixElement)
+    return sorted(found, key=lambda s: (str(s), s.sort_key()))
+
+
+def check_symbols(symbols: Iterable[sp.Expr], domain: Mapping) -> None:
+    """Refuse symbols that say nothing about their values, and two symbols under one name."""
+    names: dict[str, sp.Expr] = {}
+    for symbol in symbols:
+        if not isinstance(symbol, sp.Symbol):
+            continue
+        if not symbol.is_commutative:
+            raise ValueError(f"symbol {symbol} does not commute: write it as a matrix of commuting symbols")
+        if symbol not in domain and not any(getattr(symbol, "is_" + kind) for kind in _KINDS):
+            raise ValueError(
+                f"symbol {symbol} has no assumptions: declare it, e.g. Symbol('{symbol}', real=True) "
+                "(or positive, integer, complex), or give its domain"
+            )
+        other = names.setdefault(symbol.name, symbol)
+        if other != symbol:
+            raise ValueError(
+                f"two different symbols are both named {symbol}: {other.assumptions0} and {symbol.assumptions0}"
+            )
+
+
+class Domain:
+    """Where symbols live: their own assumptions, narrowed by `(lo, hi)` or a list of values.
+
+    Bounds may contain other symbols: `{s: (0, t)}` keeps s below t.
+    """
+
+    def __init__(self, declared: Mapping | None = None) -> None:
+        self.declared = {}
+        for symbol, where in dict(declared or {}).items():
+            if not isinstance(symbol, sp.Symbol | sp.Indexed | AppliedUndef | sp.core.function.UndefinedFunction):
+                raise TypeError(f"domain: expected symbols as keys, received {symbol!r}")
+            if isinstance(where, tuple) and len(where) == 2:
+                self.declared[symbol] = tuple(sp.sympify(b) for b in where)
+            elif isinstance(where, list | set | frozenset | range) and len(where):
+                self.declared[symbol] = [sp.sympify(v) for v in where]
+            else:
+                raise ValueError(f"domain of {symbol}: expected (lo, hi) or a list of values, received {where!r}")
+
+    def values(self, symbol: sp.Expr) -> list | None:
+        """Return the finite list of values of a symbol, or None."""
+        where = self.declared.get(symbol)
+        return where if isinstance(where, list) else None
+
+    def cases(self, symbols: list, most: int = 4096) -> list[dict]:
+        """Return every combination of the symbols with finitely many values ([{}] if none, [] if too many)."""
+        finite = [s for s in symbols if self.values(s)]
+        lists = [self.values(s) for s in finite]
+        if sp.prod([len(values) for values in lists]) > most:
+            return []
+        return [dict(zip(finite, combination, strict=True)) for combination in itertools.product(*lists)]
+
+    def point(self, symbols: list, rng: random.Random, wide: bool = False) -> dict:
+        """Return one random point: a rational (or complex rational) for every symbol."""
+        found: dict = {}
+        waiting = list(symbols)
+        while waiting:
+            ready = [s for s in waiting if not self._bounds(s) & (set(waiting) - {s})]
+            if not ready:
+                raise ValueError(f"domain bounds depend on each other: {waiting}")
+            for symbol in ready:
+                found[symbol] = self._value(symbol, found, rng, wide)
+            waiting = [s for s in waiting if s not in found]
+        return found
+
+    def _bounds(self, symbol: sp.Expr) -> set:
+        where = self.declared.get(symbol)
+        return set().union(*(b.free_symbols for b in where)) if isinstance(where, tuple) else set()
+
+    def _value(self, symbol: sp.Expr, found: dict, rng: random.Random, wide: bool) -> sp.Expr:
+        where = self.declared.get(symbol)
+        for _ in range(400):
+            if isinstance(where, list):
+                value = rng.choice(where)
+            elif where:
+                value = _between(symbol, *(b.subs(found) for b in where), rng, wide)
+            else:
+                value = _by_assumption(symbol, rng, wide)
+            if _allowed(symbol, value):
+                return value
+        raise ValueError(f"no value of {symbol} within its domain {where} meets its assumptions")
+
+
+def _allowed(symbol: sp.Expr, value: sp.Expr) -> bool:
+    declared = getattr(symbol, "_assumptions_orig", {})
+    return all(getattr(value, "is_" + name, None) in (wanted, None) for name, wanted in declared.items())
+
+
+def _magnitude(rng: random.Random, wide: bool) -> sp.Rational:
+    """A positive rational of ordinary size; when `wide`, anywhere from 1/50 to 20."""
+    if wide and rng.random() < 0.5:
+        return sp.Rational(rng.randint(1, 997), rng.choice((53, 499, 49999)))
+    return sp.Rational(rng.randint(140, 2400), 997)
+
+
+def _by_assumption(symbol: sp.Expr, rng: random.Random, wide: bool) -> sp.Expr:
+    if symbol.is_integer:
+        low = 1 if symbol.is_positive else 0 if symbol.is_nonnegative else -6
+        high = -1 if symbol.is_negative else 0 if symbol.is_nonpositive else (13 if wide else 6)
+        if symbol.is_prime or symbol.is_composite:
+            high = 40
+        return sp.Integer(rng.randint(min(low, high), high))
+    size = _magnitude(rng, wide)
+    if symbol.is_positive or symbol.is_nonnegative:
+        return size
+    if symbol.is_negative or symbol.is_nonpositive:
+        return -size
+    sign = rng.choice((-1, 1))
+    if symbol.is_imaginary:
+        return sign * size * sp.I
+    if symbol.is_real or symbol.is_extended_real or not symbol.is_complex:
+        return sign * size
+    return sign * size + rng.choice((-1, 1)) * _magnitude(rng, wide) * sp.I
+
+
+def _between(symbol: sp.Expr, low: sp.Expr, high: sp.Expr, rng: random.Random, wide: bool) -> sp.Expr:
+    if symbol.is_integer:
+        low = sp.ceiling(low) if low.is_finite else sp.ceiling(high) - 12 if high.is_finite else sp.Integer(-6)
+        high = sp.floor(high) if high.is_finite else low + 12
+        if low > high:
+            raise ValueError(f"domain of {symbol}: no integer between {low} and {high}")
+        return sp.Integer(rng.randint(int(low), int(high)))
+    size = _magnitude(rng, wide)
+    if not low.is_finite and not high.is_finite:
+        return rng.choice((-1, 1)) * size
+    if not high.is_finite:
+        return low + size
+    if not low.is_finite:
+        return high - size
+    if not (low < high) == True:  # noqa: E712
+        raise ValueError(f"domain of {symbol}: expected lo < hi, received ({low}, {high})")
+    edge = 2 if wide else 60
+    share = sp.Rational(rng.randint(edge, 997 - edge), 997)
+    return low + (high - low) * share
+
+
+def smooth_instances(sides: Iterable[sp.Basic], domain: Domain, rng: random.Random) -> dict:
+    """Return a random smooth function for every undefined one: `{function class: Lambda}`.
+
+    Positive functions are positive; a function integrated over an infinite range decays like a Gaussian.
+    """
+    functions: dict = {}
+    decaying = set()
+    for side in sides:
+        for applied in side.atoms(AppliedUndef):
+            functions.setdefault((applied.func, len(applied.args)), applied)
+        for integral in side.atoms(sp.Integral):
+            for variable, *ends in integral.limits:
+                if any(not sp.sympify(end).is_finite for end in ends):
+                    inside = integral.function.atoms(AppliedUndef)
+                    decaying |= {a.func for a in inside if variable in a.free_symbols}
+    return {
+        function: _smooth(applied, function in decaying, domain, rng)
+        for (function, _), applied in sorted(functions.items(), key=lambda item: str(item[0]))
+    }
+
+
+def _smooth(applied: AppliedUndef, decays: bool, domain: Domain, rng: random.Random) -> sp.Lambda:
+    arguments = sp.symbols(f"a_:{len(applied.args)}", cls=sp.Dummy, real=True)
+
+    def small() -> sp.Rational:
+        return sp.Rational(rng.randint(20, 90) * rng.choice((-1, 1)), 97)
+
+    waves = sp.Rational(0)
+    for argument in arguments:
+        waves += small() * sp.sin(small() * argument + small())
+        waves += small() * sp.cos(small() * sum(arguments) + small())
+    bounds = domain.declared.get(applied, domain.declared.get(applied.func))
+    if isinstance(bounds, tuple):
+        value = bounds[0] + (bounds[1] - bounds[0]) / (1 + sp.exp(waves))
+    elif applied.is_positive or applied.is_nonnegative:
+        value = sp.exp(waves)
+    elif applied.is_negative:
+        value = -sp.exp(waves)
+    else:
+        value = waves + sum((small() * a for a in arguments), sp.Rational(rng.randint(30, 90), 97))
+    if decays:
+        value *= sp.exp(-sum(((a - small()) ** 2 for a in arguments), sp.Integer(0)) / (1 + abs(small())))
+    return sp.Lambda(arguments, value)
