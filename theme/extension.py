@@ -16,20 +16,25 @@ from theme.ledger import Chapters, Ledger
 
 __all__ = ["setup"]
 
-MARKS = {"✓", "≈", "§"}
+STATUS = {"✓": "proved", "≈": "sampled", "§": "assumed"}
+PRELOADED = ("source-serif-4-latin-400-normal.woff2",)
+PRELOADED_MATH = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
 
 
 class MarkTables(SphinxPostTransform):
-    """Name the tables of derivations, and give every other table a box of its own to scroll in."""
+    """Name the tables of derivations and their rows, and give every other table a box of its own to scroll in."""
 
     default_priority = 900
 
     def run(self, **kwargs):
         """Run on one page."""
         for table in list(self.document.findall(nodes.table)):
-            first = [row[0].astext().strip() for row in table.findall(nodes.row)]
-            if set(first[1:]) and set(first[1:]) <= MARKS | {""} and MARKS & set(first[1:]):
+            rows = [(row, row[0].astext().strip()) for body in table.findall(nodes.tbody) for row in body]
+            marks = {mark for _, mark in rows}
+            if marks <= {"", *STATUS} and marks & set(STATUS):
                 table["classes"].append("derivation")
+                for row, mark in rows:
+                    row["classes"].append(STATUS.get(mark, "start"))
             else:
                 table.replace_self(nodes.container("", table.deepcopy(), classes=["table-box"]))
 
@@ -51,13 +56,26 @@ def _links(app: Sphinx, page: str) -> dict[str, str]:
     return links
 
 
+def _description(doctree) -> str:
+    """The first paragraph of a page."""
+    first = next(iter(doctree.findall(nodes.paragraph)), None) if doctree is not None else None
+    return first.astext().replace("\n", " ")[:160] if first is not None else ""
+
+
 def _page_context(app: Sphinx, page, template, context, doctree) -> None:
-    context["asset"] = lambda name: context["pathto"](assets.tag(app, name), True)
-    context["repository"] = Book.load(app.srcdir).repository
-    context["links"] = _links(app, page) if doctree is not None else {}
-    context["has_widget"] = 'class="widget' in context.get("body", "")
-    parts = {p.name: p.part for p in Book.load(app.srcdir).pages}
-    context["part"] = parts.get(page, "")
+    book = Book.load(app.srcdir)
+    body = context.get("body", "")
+    context |= {
+        "asset": lambda name: context["pathto"](assets.tag(app, name), True),
+        "author": app.config.author,
+        "description": _description(doctree) or app.config.html_title,
+        "has_widget": 'class="widget' in body,
+        "links": _links(app, page) if doctree is not None else {},
+        "part": next((p.part for p in book.pages if p.name == page), ""),
+        "preloaded": PRELOADED + (PRELOADED_MATH if 'class="katex' in body else ()),
+        "repository": book.repository,
+        "show_toc": context.get("display_toc", False) and page != app.config.root_doc,
+    }
 
 
 def _finish(app: Sphinx, error) -> None:
