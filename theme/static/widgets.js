@@ -3,7 +3,7 @@
 // its still picture is shown. Controls with data-signal set a Vega signal, those with data-choice select a frame.
 (() => {
   "use strict";
-  const vegaAddress = new URL("vega/vega.min.js", document.currentScript.src).href;
+  const vegaAddress = new URL("vendor/vega.min.js", document.currentScript.src).href;
   let loading;
 
   function loadVega() {
@@ -72,6 +72,7 @@
     const vega = await loadVega();
     const view = new vega.View(vega.parse(spec), { renderer: "svg", hover: false });
     view.initialize(figure.querySelector(".widget-live"));
+    figure.querySelector(".widget-still").remove();
     figure.classList.add("widget-alive"); // before the first run, so that the container has its width
     await view.runAsync();
     connect(figure, view, table);

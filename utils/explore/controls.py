@@ -72,9 +72,7 @@ class Slider:
 
     def html(self, signal: str) -> str:
         """Return the control for the page; `signal` is the Vega signal that it sets."""
-        lo, hi, value = (
-            map(math.log10, (self.lo, self.hi, self.value)) if self.log else (self.lo, self.hi, self.value)
-        )
+        lo, hi, value = map(math.log10, (self.lo, self.hi, self.value)) if self.log else (self.lo, self.hi, self.value)
         step = (hi - lo) / _STEPS if self.log else self.step or _nice((hi - lo) / _STEPS)
         return _row(
             self.label,

@@ -133,9 +133,7 @@ class Curves(Widget):
     def spec(self, values: Mapping) -> dict:
         """Return the Vega-Lite specification with the sliders at `values`."""
         params = [{"name": f"p{i}", "value": float(v)} for i, v in enumerate(values.values())]
-        return styled(
-            {"params": params, "width": "container", "height": self.settings["height"], "layer": self._drawn}
-        )
+        return styled({"params": params, "width": "container", "height": self.settings["height"], "layer": self._drawn})
 
 
 def _mark(kind: str, at: dict, signals: Mapping, axes: Mapping, **look) -> dict:

@@ -1,8 +1,10 @@
 """What both widget shapes share: the look, the still picture, the HTML of the page, the view in a kernel."""
 
 import copy
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -10,8 +12,8 @@ from utils.explore.controls import Choice, Slider
 
 __all__ = ["PALETTE", "Widget", "styled"]
 
-# Okabe and Ito's colour-blind safe hues, those with a contrast of 3:1 or more on white and on near-black.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#888888", "#A6761D")
+# The colours of `utils.figures` and a grey: 3:1 or more on white and on near-black, safe for the colour-blind.
+PALETTE = ("#2b7bba", "#d55e00", "#0b8f6a", "#b0579a", "#8a7300", "#7d7d7d")
 WIDE, NARROW = 680, 330
 _INK = "currentColor"
 _GUIDE = {
@@ -38,6 +40,7 @@ CONFIG = {
     "legend": {**_GUIDE, "orient": "bottom", "labelLimit": 0},
     "header": _GUIDE,
     "title": {"color": _INK, "subtitleColor": _INK, "fontWeight": "normal", "fontSize": 13},
+    "mark": {"color": PALETTE[0]},
     "text": {"color": _INK},
     "rule": {"color": _INK},
     "line": {"strokeWidth": 2.2},
@@ -67,10 +70,15 @@ def _converter():
 
 
 def still(spec: Mapping, width: int | None = None) -> str:
-    """Return the chart as an SVG picture at its present values."""
+    """Return the chart as an SVG picture at its present values, `width` pixels wide if it is fluid.
+
+    The identifiers inside are made unique: a page holds many pictures, and they must not borrow from each other.
+    """
     if width and spec.get("width") == "container":
         spec = {**spec, "width": width}
-    return _converter().vegalite_to_svg(dict(spec), vl_version="6.4")
+    picture = _converter().vegalite_to_svg(dict(spec), vl_version="6.4")
+    mark = "w" + hashlib.sha256(picture.encode()).hexdigest()[:8]
+    return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{mark}-", picture)
 
 
 class Widget:
@@ -149,28 +157,31 @@ class Widget:
         if converter is None:
             raise RuntimeError("building the page needs vl-convert-python, which is not installed")
         spec = self.spec(self.values)
-        drawn = {**spec, "width": WIDE} if spec.get("width") == "container" else spec
-        vega = converter.vegalite_to_vega(spec, vl_version="6.4")
-        fluid = drawn is not spec
-        pictures = f'<div class="widget-wide">{still(spec, WIDE)}</div>'
-        if fluid:
-            pictures += f'<div class="widget-narrow">{still(spec, NARROW)}</div>'
-        data = json.dumps(
-            {"kind": self.kind, "spec": vega, **self.payload()}, ensure_ascii=False, separators=(",", ":")
-        ).replace("<", "\\u003c")
+        vega = {"kind": self.kind, "spec": converter.vegalite_to_vega(spec, vl_version="6.4"), **self.payload()}
+        data = json.dumps(vega, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         rows = "".join(c.html(f"p{i}") for i, c in enumerate(self.controls))
-        shown = ", ".join(f"{c.label} = {c.text()}" for c in self.controls)
-        style = f' style="--widget-height:{spec["height"]}px"' if fluid else ""
+        shown = "; ".join(f"{c.label}: {c.text()}" for c in self.controls)
         return (
-            f'<figure class="widget widget-{self.kind}{" widget-fluid" if fluid else ""}"{style}>'
-            f"<figcaption>{escape(self.title)}</figcaption>"
+            f'<figure class="widget widget-{self.kind}"><figcaption>{escape(self.title)}</figcaption>'
             f'<div class="widget-controls" role="group" aria-label="Controls: {escape(self.title)}">'
-            f"{rows}</div>"
-            f"{self.legend}"
-            f'<div class="widget-chart" role="img" aria-label="{escape(self.description)}">'
-            f'<div class="widget-still">{pictures}</div><div class="widget-live"></div></div>'
+            f"{rows}</div>{self.legend}{self._chart(spec)}"
             f"<noscript><p>Drawn for {escape(shown)}. Moving the controls needs JavaScript.</p></noscript>"
             f'<script type="application/json">{data}</script></figure>'
+        )
+
+    def _chart(self, spec: dict) -> str:
+        """Return the place of the chart, which has its final size, with the still picture in it."""
+        pictures = f'<div class="widget-wide">{still(spec, WIDE)}</div>'
+        if spec.get("width") == "container":
+            kind, size = "widget-fluid", f"height:{spec['height']}px"
+            pictures += f'<div class="widget-narrow">{still(spec, NARROW)}</div>'
+        else:
+            width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', pictures).groups()
+            kind, size = "widget-fixed", f"max-width:{width}px;aspect-ratio:{width}/{height}"
+        label = escape(self.description)
+        return (
+            f'<div class="widget-chart {kind}" style="{size}" role="img" aria-label="{label}">'
+            f'<div class="widget-still">{pictures}</div><div class="widget-live"></div></div>'
         )
 
     def __repr__(self) -> str:

@@ -4,6 +4,8 @@ import altair as alt
 
 __all__ = ["grid_chart"]
 
+DOT = "#d55e00"
+
 
 def grid_chart(
     data,
@@ -15,6 +17,7 @@ def grid_chart(
     arrow: str = "arrow",
     title: str = "value",
     scheme: str = "viridis",
+    dots: str | None = None,
 ) -> alt.LayerChart:
     """Return a heat map of a grid world, an arrow and the value written in each cell.
 
@@ -26,6 +29,7 @@ def grid_chart(
         domain: the values at the two ends of the colour scale, fixed so that frames can be compared.
         cell: side of a cell in pixels; `shape`: rows and columns.
         value, arrow: names of the two columns; `title`: of the colour legend; `scheme`: its colours.
+        dots: name of a column in [0, 1], for example the share of visits, drawn as the area of a dot.
     """
     rows, columns = shape
     lo, hi = domain
@@ -35,22 +39,23 @@ def grid_chart(
         x=alt.X("column:O", axis=None, scale=alt.Scale(domain=list(range(columns)), paddingInner=0.04)),
         y=alt.Y("row:O", axis=None, scale=alt.Scale(domain=list(range(rows)), paddingInner=0.04)),
     )
-    fill = alt.Color(
-        f"{value}:Q",
-        scale=alt.Scale(scheme=scheme, domain=[lo, hi], clamp=True),
-        legend=alt.Legend(title=title, orient="bottom", gradientLength=min(200, columns * cell)),
-    )
-    # viridis is light at its upper end: dark letters there, white ones below.
-    ink = alt.condition(f"datum['{value}'] > {lo + 0.6 * (hi - lo)}", alt.value("#111"), alt.value("#fff"))
-    known = f"isValid(datum['{value}'])"
-    number = f"{value}:Q"
-    cells = base.mark_rect(invalid=None, cornerRadius=3).encode(
-        color=alt.condition(known, fill, alt.value("#888"))
-    )
-    arrows = base.mark_text(fontSize=0.42 * cell, dy=-0.1 * cell).encode(text=f"{arrow}:N", color=ink)
-    numbers = (
-        base.transform_filter(known)
-        .mark_text(fontSize=max(10, 0.2 * cell), dy=0.3 * cell)
-        .encode(text=alt.Text(number, format=".2f"), color=ink)
-    )
-    return alt.layer(cells, arrows, numbers).properties(width=columns * cell, height=rows * cell)
+    known = base.transform_filter(f"isValid(datum['{value}'])")
+    # The scheme is light at its upper end: dark letters there, white ones below.
+    bright = f"datum['{value}'] > {lo + 0.6 * (hi - lo)}"
+    ink = alt.condition(bright, alt.value("#111"), alt.value("#fff"))
+    legend = alt.Legend(title=title, orient="bottom", gradientLength=min(240, columns * cell))
+    scale = alt.Scale(scheme=scheme, domain=[lo, hi], clamp=True)
+    layers = [
+        base.mark_rect(cornerRadius=3, color="#777"),
+        known.mark_rect(cornerRadius=3).encode(color=alt.Color(f"{value}:Q", scale=scale, legend=legend)),
+        base.mark_text(fontSize=0.42 * cell, dy=-0.1 * cell).encode(text=f"{arrow}:N", color=ink),
+        known.mark_text(fontSize=max(10, 0.2 * cell), dy=0.3 * cell).encode(
+            text=alt.Text(f"{value}:Q", format=".2f"), color=ink
+        ),
+    ]
+    if dots:
+        size = alt.Size(f"{dots}:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, (0.22 * cell) ** 2]))
+        place = {"xOffset": 0.34 * cell, "yOffset": -0.34 * cell}
+        dot = base.mark_circle(color=DOT, opacity=1, stroke="#fff", **place)
+        layers.append(dot.transform_filter(f"datum['{dots}'] > 0").encode(size=size))
+    return alt.layer(*layers).properties(width=columns * cell, height=rows * cell)
