@@ -3,7 +3,7 @@
 // its still picture is shown. Controls with data-signal set a Vega signal, those with data-choice select a frame.
 (() => {
   "use strict";
-  const vegaAddress = new URL("vendor/vega.min.js", document.currentScript.src).href;
+  const vegaAddress = new URL("vega/vega.min.js", document.currentScript.src).href;
   let loading;
 
   function loadVega() {
