@@ -17,7 +17,7 @@ from theme.ledger import Chapters, Ledger
 __all__ = ["setup"]
 
 STATUS = {"✓": "proved", "≈": "sampled", "§": "assumed"}
-PRELOADED = ("source-serif-4-latin-400-normal.woff2",)
+PRELOADED = ("source-serif-4-latin-400-normal.woff2", "source-serif-4-latin-600-normal.woff2")
 PRELOADED_MATH = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
 
 

@@ -25,23 +25,25 @@
     box.append(button);
   }
 
-  // Read all widths first, then write: one layout, however many formulas.
-  function markScrollers() {
-    const boxes = document.querySelectorAll("article :is(pre, div.math, .table-box, .derivation td, p, li, dd)");
-    const wide = [...boxes].filter((box) => box.scrollWidth > box.clientWidth + 1 && box.clientWidth > 0);
-    for (const box of wide) {
-      box.classList.add("scrolls");
-      if (box.matches("pre, div.math, .table-box, td, p")) box.tabIndex = 0;
+  // What is wider than its box scrolls inside itself, and the keyboard can reach it. Looked at as it comes near:
+  // a page with hundreds of formulas is laid out piece by piece.
+  const scrollers = "article :is(pre, div.math, .table-box, .derivation td, p, li, dd)";
+  const near = new IntersectionObserver((entries) => {
+    const wide = entries.filter(({ isIntersecting, target }) => isIntersecting && target.scrollWidth > target.clientWidth + 1);
+    for (const { target } of wide) {
+      target.classList.add("scrolls");
+      if (!target.matches("li, dd")) target.tabIndex = 0;
     }
-  }
-  const contents = document.querySelector(".page-toc details");
-  const settle = () => {
-    if (contents && matchMedia("(min-width: 80rem)").matches) contents.open = true;
-    markScrollers();
+  }, { rootMargin: "400px" });
+  const watch = () => {
+    near.disconnect();
+    for (const box of document.querySelectorAll(scrollers)) near.observe(box);
   };
-  if (document.readyState === "complete") settle();
-  else addEventListener("load", settle, { once: true });
-  addEventListener("resize", markScrollers);
+  addEventListener("load", () => setTimeout(watch), { once: true });
+  addEventListener("resize", watch);
+
+  const contents = document.querySelector(".page-toc details");
+  if (contents && matchMedia("(min-width: 80rem)").matches) contents.open = true;
 
   addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.target.closest("input, select, textarea")) return;
