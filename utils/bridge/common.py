@@ -1,5 +1,6 @@
 """What both translations need: a checked, evaluated expression and its constants as doubles."""
 
+import functools
 from collections.abc import Iterable
 
 import sympy as sp
@@ -40,6 +41,7 @@ def is_constant(node) -> bool:
     return isinstance(node, sp.Expr) and not node.free_symbols
 
 
+@functools.cache
 def number(expr: sp.Expr, purpose: str) -> float:
     """Return the double nearest to a constant expression."""
     value = sp.N(expr, 40)
