@@ -35,6 +35,11 @@ class Page:
         """The name that Sphinx gives the page."""
         return self.file.removesuffix(".md")
 
+    @property
+    def is_chapter(self) -> bool:
+        """Whether the page is a chapter, not one of the pages around them."""
+        return self.file.startswith("chapters/")
+
 
 @dataclass(frozen=True)
 class Book:

@@ -32,7 +32,11 @@ class MarkTables(SphinxPostTransform):
             rows = [(row, row[0].astext().strip()) for body in table.findall(nodes.tbody) for row in body]
             marks = {mark for _, mark in rows}
             if marks <= {"", *STATUS} and marks & set(STATUS):
+                head = next(iter(table.findall(nodes.entry)))
+                head += [] if head.children else [nodes.paragraph("", "status")]
                 table["classes"].append("derivation")
+                for formula in (m for row, _ in rows for m in row[1].findall(nodes.math)):
+                    formula.replace_self(nodes.math("", r"\displaystyle " + formula.astext()))
                 for row, mark in rows:
                     row["classes"].append(STATUS.get(mark, "start"))
             else:
@@ -64,8 +68,9 @@ def _description(doctree) -> str:
 
 def _page_context(app: Sphinx, page, template, context, doctree) -> None:
     book = Book.load(app.srcdir)
-    body = context.get("body", "")
+    body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
     context |= {
+        "body": body,
         "asset": lambda name: context["pathto"](assets.tag(app, name), True),
         "author": app.config.author,
         "description": _description(doctree) or app.config.html_title,

@@ -93,17 +93,26 @@ def title(book: Book, page: Page) -> str:
     return next(line[2:].strip() for line in lines if line.startswith("# "))
 
 
+def opening(book: Book, page: Page) -> str:
+    """The first paragraph below the title of a page, on one line."""
+    text = book.source(page).read_text(encoding="utf-8").partition("\n# ")[2]
+    return " ".join(text.split("\n\n")[1].split())
+
+
 class Chapters(_Written):
-    """`{chapters}`: the map of the book, part by part, with what each chapter needs and how long it runs."""
+    """`{chapters}`: the map of the book, part by part, with the first sentence of each chapter and what it needs."""
 
     def text(self, book):
         """Return the lines of Markdown."""
+        pages = {page: front_matter(book.source(page)).get("book", {}) for page in book.pages if page.is_chapter}
+        known = {page.name.rpartition("/")[2]: page for page in pages}
         part, lines = "", []
-        for page in (p for p in book.pages if p.file.startswith("chapters/")):
+        for page, facts in pages.items():
             if page.part != part:
                 part = page.part
-                lines += ["", f"**{part}**", ""]
-            facts = front_matter(book.source(page)).get("book", {})
-            seconds = f" ({facts['seconds']} s)" if "seconds" in facts else ""
-            lines.append(f"- [{title(book, page)}](/{page.file}){seconds}")
+                lines += ["", f"### {part}", ""]
+            lines += [f"[{title(book, page)}](/{page.file})", ": " + opening(book, page)]
+            needs = [known[slug] for slug in facts.get("needs", []) if slug in known]
+            links = ", ".join(f"[{title(book, needed)}](/{needed.file})" for needed in needs)
+            lines += [*(["", f"  Needs {links}."] if links else []), ""]
         return lines

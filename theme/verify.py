@@ -32,7 +32,7 @@ def verify(book: Book) -> list[str]:
             problems.append(f"{page.file}: expected {path}, and no such page was written")
             continue
         text = path.read_text(encoding="utf-8")
-        if page.file.startswith("chapters/") and page not in notebooks:
+        if page.is_chapter and page not in notebooks:
             problems.append(f"{page.file}: a chapter without a kernel in its front matter, so nothing was executed")
         if page in notebooks and not re.search(r'class="cell_output\b', text):
             problems.append(f"{page.file}: the page holds no output")
