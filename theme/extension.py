@@ -12,6 +12,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from theme import assets, mathematics
 from theme.book import Book
+from theme.inputs import tree_digest
 from theme.ledger import Chapters, Ledger
 
 __all__ = ["setup"]
@@ -46,6 +47,17 @@ class MarkTables(SphinxPostTransform):
 def _use_the_filled_cache(app: Sphinx, config) -> None:
     config.nb_execution_cache_path = os.environ.get("BOOK_CACHE", "")
     config.book_environment = Path(config.nb_execution_cache_path).name
+    config.book_theme = tree_digest(assets.HTML.parent, root=assets.HTML.parent)
+
+
+def _rewrite_all(app: Sphinx, env) -> list[str]:
+    """Every page lists every page: a changed title or order changes them all."""
+    contents = [(name, env.titles[name].astext()) for name in sorted(env.titles)]
+    contents += [(page.name, page.part) for page in Book.load(app.srcdir).pages]
+    if getattr(env, "book_contents", None) == contents:
+        return []
+    env.book_contents = contents
+    return list(env.found_docs)
 
 
 def _links(app: Sphinx, page: str) -> dict[str, str]:
@@ -92,12 +104,17 @@ def _finish(app: Sphinx, error) -> None:
         notebook = Path(app.srcdir) / f"{page}.ipynb"
         if notebook.is_file():
             shutil.copy(notebook, out / "_sources" / f"{page}.ipynb")
+    kept = {*app.env.found_docs, "index", "search"}
+    for file in out.rglob("*.html"):  # a page that left _toc.yml must not be published
+        if file.relative_to(out).as_posix().removesuffix(".html") not in kept:
+            file.unlink()
 
 
 def setup(app: Sphinx) -> dict:
     """Connect everything."""
     app.add_config_value("colab_branch", "", "html")
     app.add_config_value("book_environment", "", "env")
+    app.add_config_value("book_theme", "", "html")
     app.add_config_value("comments_config", {}, "")  # set by Jupyter Book for an extension that we leave out
     app.add_html_theme("derivations", str(assets.HTML))
     mathematics.setup(app)
@@ -106,6 +123,7 @@ def setup(app: Sphinx) -> dict:
     app.add_post_transform(MarkTables)
     app.connect("config-inited", _use_the_filled_cache)
     app.connect("builder-inited", assets.install)
+    app.connect("env-updated", _rewrite_all)
     app.connect("html-page-context", _page_context, priority=900)
     app.connect("build-finished", _finish)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": False}

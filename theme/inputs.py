@@ -44,7 +44,8 @@ def environment_digest(book: Book) -> str:
 
 def site_digest(book: Book) -> str:
     """Return a digest of all inputs of the rendered site."""
-    sources = [book.source(page) for page in book.pages]
+    texts = [book.source(page) for page in book.pages]
+    sources = [*texts, *(text.with_suffix(".ipynb") for text in texts)]
     settings = [book.root / name for name in ("_config.yml", "_toc.yml", "references.bib")]
     site = tree_digest(*settings, *sources, root=book.root)
     theme = tree_digest(THEME, THEME.parent / "package-lock.json", root=THEME.parent)

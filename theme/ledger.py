@@ -57,11 +57,7 @@ def _claims(claims: list[dict]) -> list[str]:
 
 
 class _Written(SphinxDirective):
-    """A directive whose content is Markdown that the build writes."""
-
-    def text(self, book: Book) -> list[str]:
-        """Return the lines of Markdown."""
-        raise NotImplementedError
+    """A directive whose content is the Markdown that `text` returns."""
 
     def run(self):
         book = Book.load(self.env.srcdir)
@@ -105,7 +101,7 @@ class Chapters(_Written):
     def text(self, book):
         """Return the lines of Markdown."""
         pages = {page: front_matter(book.source(page)).get("book", {}) for page in book.pages if page.is_chapter}
-        known = {page.name.rpartition("/")[2]: page for page in pages}
+        known = {page.name.removeprefix("chapters/"): page for page in pages}
         part, lines = "", []
         for page, facts in pages.items():
             if page.part != part:

@@ -15,6 +15,7 @@ from theme.book import Book, Page
 __all__ = ["main", "notebook_text", "sources"]
 
 PLACEHOLDER = "{{ utils }}"
+FOLDED = {"hide-cell", "hide-input"}
 
 
 def sources(book: Book) -> list[Page]:
@@ -40,7 +41,7 @@ def notebook_text(book: Book, page: Page, revision: str) -> str:
     notebook = read_notebook(book, page)
     for cell in notebook.cells:
         cell.source = cell.source.replace(PLACEHOLDER, f"git+{book.repository}@{revision}")
-        if "hide-cell" in cell.metadata.get("tags", []):
+        if FOLDED & set(cell.metadata.get("tags", [])):
             cell.metadata["jupyter"] = {"source_hidden": True}
             cell.metadata["cellView"] = "form"  # Colab's way to fold
     _identify(notebook.cells)
