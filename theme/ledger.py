@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from jupyter_cache import get_cache
 from sphinx.util.docutils import SphinxDirective
 
@@ -77,22 +79,22 @@ class Ledger(_Written):
         claims = sum(len(r.get("claims", [])) for ledger in found.values() for r in ledger)
         lines = [f"In total: {len(steps)} steps ({counts}) and {claims} claims.", ""]
         for page, ledger in found.items():
-            lines += [f"## [{title(book, page)}](/{page.file})", ""]
+            lines += [f"## [{opening(book, page)[0]}](/{page.file})", ""]
             for record in ledger:
                 lines += _claims(record["claims"]) if record["kind"] == "claims" else _derivation(record)
         return lines
 
 
-def title(book: Book, page: Page) -> str:
-    """The first heading of a page."""
-    lines = book.source(page).read_text(encoding="utf-8").splitlines()
-    return next(line[2:].strip() for line in lines if line.startswith("# "))
+def opening(book: Book, page: Page) -> tuple[str, str]:
+    """Return the title of a page and the paragraph below it, on one line each.
 
-
-def opening(book: Book, page: Page) -> str:
-    """The first paragraph below the title of a page, on one line."""
-    text = book.source(page).read_text(encoding="utf-8").partition("\n# ")[2]
-    return " ".join(text.split("\n\n")[1].split())
+    Raises:
+        ValueError: the page has no title.
+    """
+    found = re.search(r"^# +(.+)\n+((?:.+\n)*)", book.source(page).read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{page.file}: expected a title, a line that starts with '# ', and found none")
+    return found[1].strip(), " ".join(found[2].split())
 
 
 class Chapters(_Written):
@@ -107,8 +109,9 @@ class Chapters(_Written):
             if page.part != part:
                 part = page.part
                 lines += ["", f"### {part}", ""]
-            lines += [f"[{title(book, page)}](/{page.file})", ": " + opening(book, page)]
+            title, paragraph = opening(book, page)
+            lines += [f"[{title}](/{page.file})", f": {paragraph}"]
             needs = [known[slug] for slug in facts.get("needs", []) if slug in known]
-            links = ", ".join(f"[{title(book, needed)}](/{needed.file})" for needed in needs)
+            links = ", ".join(f"[{opening(book, needed)[0]}](/{needed.file})" for needed in needs)
             lines += [*(["", f"  Needs {links}."] if links else []), ""]
         return lines

@@ -33,7 +33,7 @@ def verify(book: Book) -> list[str]:
             continue
         text = path.read_text(encoding="utf-8")
         if page.is_chapter and page not in notebooks:
-            problems.append(f"{page.file}: a chapter without a kernel in its front matter, so nothing was executed")
+            problems.append(f"{page.file}: a chapter without a kernel in its front matter, nothing was executed")
         if page in notebooks and not re.search(r'class="cell_output\b', text):
             problems.append(f"{page.file}: the page holds no output")
         if (size := path.stat().st_size) > MAX_PAGE_BYTES:
