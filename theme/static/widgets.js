@@ -90,7 +90,8 @@
     document.querySelectorAll("figure.widget").forEach((figure) => observer.observe(figure));
   }
 
-  const afterPaint = () => (window.requestIdleCallback ?? setTimeout)(watch);
+  // A frame's callback runs just before its paint, so what it defers comes after the paint.
+  const afterPaint = () => requestAnimationFrame(() => setTimeout(() => (window.requestIdleCallback ?? setTimeout)(watch)));
   if (document.readyState === "complete") afterPaint();
   else window.addEventListener("load", afterPaint, { once: true });
 })();

@@ -40,7 +40,7 @@ CONFIG = {
     "legend": {**_GUIDE, "orient": "bottom", "labelLimit": 0},
     "header": _GUIDE,
     "title": {"color": _INK, "subtitleColor": _INK, "fontWeight": "normal", "fontSize": 13},
-    "mark": {"color": PALETTE[0]},
+    "mark": {"color": PALETTE[0], "aria": False},
     "text": {"color": _INK},
     "rule": {"color": _INK},
     "line": {"strokeWidth": 2.2},
@@ -77,6 +77,8 @@ def still(spec: Mapping, width: int | None = None) -> str:
     if width and spec.get("width") == "container":
         spec = {**spec, "width": width}
     picture = _converter().vegalite_to_svg(dict(spec), vl_version="6.4")
+    for i, found in enumerate(re.findall(r' id="([^"]+)"', picture)):  # vl-convert counts on from call to call
+        picture = re.sub(rf'( id="|url\(#|href="#){re.escape(found)}\b', rf"\g<1>part{i}", picture)
     mark = "w" + hashlib.sha256(picture.encode()).hexdigest()[:8]
     return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{mark}-", picture)
 
@@ -141,14 +143,14 @@ class Widget:
             drawing = still(spec, WIDE)
             return f'<div role="img" aria-label="{label}" style="max-width:{WIDE}px">{drawing}</div>'
         import altair
+        from altair.utils.html import spec_to_html
 
-        if spec.get("width") == "container":
-            spec = {**spec, "width": WIDE - 40}
-        page = altair.Chart.from_dict(spec).to_html()
-        height = spec.get("height", 300) + 60 if isinstance(spec.get("height", 300), int) else 400
+        versions = (altair.VEGA_VERSION, altair.VEGAEMBED_VERSION, altair.VEGALITE_VERSION)
+        page = spec_to_html(spec, "vega-lite", *versions, embed_options={"actions": False, "renderer": "svg"})
+        height = spec.get("height", 300) + 110
         return (
-            f'<iframe title="{label}" srcdoc="{escape(page)}" style="width:100%;height:{height}px;'
-            'border:0;background:#fff"></iframe>'
+            f'<iframe title="{label}" srcdoc="{escape(page)}" '
+            f'style="width:100%;height:{height}px;border:0;background:#fff"></iframe>'
         )
 
     def html(self) -> str:
@@ -181,7 +183,8 @@ class Widget:
         label = escape(self.description)
         return (
             f'<div class="widget-chart {kind}" style="{size}" role="img" aria-label="{label}">'
-            f'<div class="widget-still">{pictures}</div><div class="widget-live"></div></div>'
+            f'<div class="widget-still" aria-hidden="true">{pictures}</div>'
+            '<div class="widget-live" aria-hidden="true"></div></div>'
         )
 
     def __repr__(self) -> str:
