@@ -1,40 +1,47 @@
 """Proofs that an expression is never negative: by its assumptions, as a square, or by convexity."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sympy as sp
 
 __all__ = ["is_nonnegative"]
 
+Opener = Callable[[sp.Expr], sp.Expr]
 
-def is_nonnegative(gap: sp.Expr) -> str | None:
+
+def is_nonnegative(gap: sp.Expr, within: Opener = lambda expr: expr) -> str | None:
     """Return how `gap >= 0` was proved, or None.
+
+    Args:
+        gap: the expression.
+        within: writes an expression through symbols whose signs the domain gives.
 
     >>> x = sp.Symbol("x", positive=True)
     >>> is_nonnegative(x - 1 - sp.log(x))
     'convex in x, minimum 0'
     """
-    for name, form in _forms(gap):
+    if gap.has(sp.Integral, sp.Sum, sp.Product):
+        gap = gap.doit()
+    for name, form in _forms(gap, within):
         if form.is_nonnegative:
             return name
     quadratic = _positive_quadratic(gap)
     if quadratic:
         return quadratic
     for symbol in sorted(gap.free_symbols, key=str):
-        found = _by_convexity(gap, symbol)
+        found = _by_convexity(gap, symbol, within)
         if found:
             return found
-    return None
+    return "sign of the factors" if sp.simplify(within(gap)).is_nonnegative else None
 
 
-def _forms(gap: sp.Expr) -> Iterator[tuple[str, sp.Expr]]:
+def _forms(gap: sp.Expr, within: Opener) -> Iterator[tuple[str, sp.Expr]]:
     yield "sign by assumptions", gap
-    if gap.has(sp.Integral, sp.Sum, sp.Product):
-        gap = gap.doit()
-    yield "sign by assumptions", sp.expand(gap)
-    yield "sign of the factors", sp.factor(sp.together(gap))
-    yield "sign of the factors", sp.factor(sp.expand_log(sp.expand(gap)))
-    yield "sign of the factors", sp.simplify(gap)
+    opened = within(gap)
+    yield "sign by assumptions", opened
+    yield "sign by assumptions", sp.expand(opened)
+    yield "sign of the factors", sp.factor(sp.together(opened))
+    yield "sign of the factors", sp.factor(sp.expand_log(sp.expand(opened)))
 
 
 def _positive_quadratic(gap: sp.Expr) -> str | None:
@@ -43,8 +50,7 @@ def _positive_quadratic(gap: sp.Expr) -> str | None:
         return None
     if sp.Poly(gap, *symbols).total_degree() != 2:
         return None
-    hessian = sp.hessian(gap, symbols)
-    if not hessian.is_positive_semidefinite:
+    if not sp.hessian(gap, symbols).is_positive_semidefinite:
         return None
     solution = sp.solve([gap.diff(s) for s in symbols], symbols, dict=True)
     if solution and sp.expand(gap.subs(solution[0])).is_nonnegative:
@@ -52,16 +58,29 @@ def _positive_quadratic(gap: sp.Expr) -> str | None:
     return None
 
 
-def _by_convexity(gap: sp.Expr, symbol: sp.Symbol) -> str | None:
-    """Convex in one symbol on the interval its assumptions give, with a minimum that is not negative."""
+def _by_convexity(gap: sp.Expr, symbol: sp.Symbol, within: Opener) -> str | None:
+    """Convex in one symbol on the interval where it lives, with a minimum there that is not negative."""
     if not symbol.is_real or symbol.is_integer or gap.has(sp.Integral, sp.Sum):
         return None
-    second = gap.diff(symbol, 2)
+    second = within(gap.diff(symbol, 2))
     if not any(form.is_nonnegative for form in (second, sp.factor(sp.together(second)))):
         return None
     for point in sp.solve(sp.together(gap.diff(symbol)), symbol):
-        inside = point.is_positive if symbol.is_positive else point.is_negative if symbol.is_negative else point.is_real
         lowest = sp.simplify(sp.expand_log(gap.subs(symbol, point)))
-        if inside and lowest.is_nonnegative:
+        if _inside(point, symbol, within) and within(lowest).is_nonnegative:
             return f"convex in {symbol}, minimum {lowest}"
     return None
+
+
+def _inside(point: sp.Expr, symbol: sp.Symbol, within: Opener) -> bool:
+    """Whether a point lies in the symbol's interval: solve for the positive symbol that stands for it."""
+    if point.is_real is False or point.has(sp.I):
+        return False
+    image = within(symbol)
+    fresh = image.free_symbols - {symbol}
+    stand_in = next((s for s in fresh if s.name == f"u_{symbol}"), None)
+    if stand_in is None:
+        opened = within(point)
+        return bool(opened.is_positive if symbol.is_positive else opened.is_negative if symbol.is_negative else opened.is_real)
+    solved = sp.solve(image - within(point), stand_in)
+    return len(solved) == 1 and bool(sp.factor(solved[0]).is_positive)

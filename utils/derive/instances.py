@@ -70,6 +70,15 @@ class Domain:
         where = self.declared.get(symbol)
         return where if isinstance(where, list) else None
 
+    def contains(self, symbol: sp.Expr, value: sp.Expr) -> bool:
+        """Return whether a value is inside the declared bounds (those that are numbers)."""
+        where = self.declared.get(symbol)
+        if isinstance(where, tuple):
+            low, high = where
+            if not (low.is_number and high.is_number and low < value < high):
+                return False
+        return _allowed(symbol, value)
+
     def cases(self, symbols: list, most: int = 4096) -> list[dict]:
         """Return every combination of the symbols with finitely many values ([{}] if none, [] if too many)."""
         finite = [s for s in symbols if self.values(s)]

@@ -188,12 +188,14 @@ class _Compiler:
         raise UndefinedPoint(f"cannot evaluate the condition {test}")
 
     def visit_Integral(self, expr: sp.Integral) -> Evaluator:
-        body = self.visit(expr.function)
+        body, known = self.visit(expr.function), set(expr.free_symbols)
+        known |= {limit[0] for limit in expr.limits[1:]}
         for limit in expr.limits:
             if len(limit) != 3:
                 raise UndefinedPoint(f"an indefinite integral has no value: {expr}")
             variable, low, high = limit
-            breaks = [self.visit(b) for b in break_points(expr.function, variable)]
+            known -= {variable}
+            breaks = [self.visit(b) for b in break_points(expr.function, variable) if b.free_symbols <= known]
             ends = self.visit(low), self.visit(high)
             body = integrate(self.context, self.accuracy, body, variable, ends, breaks)
         return body

@@ -5,11 +5,10 @@ from typing import Any
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
-from sympy.stats.rv import RandomSymbol
-from sympy.stats.symbolic_probability import Covariance, Expectation, Moment, Probability, Variance
 
 from .clock import time_limit
-from .errors import TimeLimitError, UndefinedPoint, UnevaluableStep
+from .errors import TimeLimitError, UnevaluableStep
+from .expectation import KINDS, open_expectation
 
 __all__ = ["as_side", "entries", "evaluate_derivatives", "open_side", "substitute"]
 
@@ -66,7 +65,7 @@ def open_side(side: Any) -> Any:
             side = side.as_explicit()
         except (ValueError, AttributeError):
             raise UnevaluableStep(f"{side} has no explicit shape: check it at sizes 2, 3, 4") from None
-    side = _map(side, _open_expectation, Expectation, Variance, Covariance, Probability, Moment)
+    side = _map(side, open_expectation, *KINDS)
     return evaluate_derivatives(side)
 
 
@@ -96,40 +95,3 @@ def _evaluate(expr: sp.Expr) -> sp.Expr:
             return expr.doit(deep=False)
     except (NotImplementedError, ValueError, TimeLimitError) as problem:
         raise UnevaluableStep(f"{expr} could not be evaluated: {problem or 'time is up'}") from None
-
-
-def _open_expectation(expr: sp.Expr) -> sp.Expr:
-    if isinstance(expr, Variance):
-        inner = expr.args[0]
-        return _mean(inner**2) - _mean(inner) ** 2
-    if isinstance(expr, Covariance):
-        first, second = expr.args[:2]
-        return _mean(first * second) - _mean(first) * _mean(second)
-    if isinstance(expr, Expectation) and len(expr.args) == 1:
-        return _mean(expr.args[0])
-    try:
-        return expr.rewrite(sp.Integral)
-    except (NotImplementedError, ValueError) as problem:
-        raise UnevaluableStep(f"{expr} could not be written as an integral or sum: {problem}") from None
-
-
-def _mean(inner: sp.Expr) -> sp.Expr:
-    """The expectation as an integral or sum over the independent random symbols in it."""
-    found = inner
-    for variable in sorted(inner.atoms(RandomSymbol), key=str):
-        space = variable.pspace
-        distribution = getattr(space, "distribution", None)
-        if distribution is None or distribution.atoms(RandomSymbol):
-            raise UnevaluableStep(f"{variable} is not independent of the others: only independent ones are known")
-        plain = variable.symbol
-        found = found.xreplace({variable: plain})
-        if space.is_Finite:
-            density = dict(space.distribution.dict) if hasattr(space.distribution, "dict") else dict(space.density.dict)
-            found = sum((p * found.subs(plain, v) for v, p in density.items()), sp.Integer(0))
-            continue
-        low, high = distribution.set.inf, distribution.set.sup
-        kind = sp.Sum if space.is_Discrete else sp.Integral
-        found = kind(found * distribution.pdf(plain), (plain, low, high))
-    if found.has(UndefinedPoint):
-        raise UnevaluableStep(f"E[{inner}] could not be opened")
-    return found

@@ -6,6 +6,7 @@ import sympy as sp
 
 from .clock import time_limit
 from .errors import TimeLimitError
+from .expectation import Expectation
 from .inequality import is_nonnegative
 from .instances import Domain, free_symbols
 
@@ -14,15 +15,22 @@ __all__ = ["PROOF_SECONDS", "prove"]
 PROOF_SECONDS = 5.0
 
 
-def prove(relation: str, left: sp.Expr, right: sp.Expr, domain: Domain) -> str | None:
-    """Return how the step was proved, or None."""
+def prove(relation: str, pairs: list[tuple[sp.Expr, sp.Expr]], domain: Domain) -> str | None:
+    """Return how `left relation right` was proved for every pair (the entries of a matrix), or None."""
+    if any(side.has(Expectation) for pair in pairs for side in pair):
+        return None
+    ways = []
     try:
         with time_limit(PROOF_SECONDS):
-            return _prove(relation, left, right, domain)
+            for left, right in pairs:
+                ways.append(_prove(relation, left, right, domain))
+                if ways[-1] is None:
+                    return None
     except (TimeLimitError, NotImplementedError, ValueError, TypeError, AttributeError, ArithmeticError):
         return None
     except (RecursionError, KeyError, IndexError, AssertionError, sp.PolynomialError):
         return None  # SymPy's own failures: the step stays sampled
+    return ", ".join(dict.fromkeys(w for w in ways if w != "identical"))
 
 
 def _prove(relation: str, left: sp.Expr, right: sp.Expr, domain: Domain) -> str | None:
@@ -39,13 +47,15 @@ def _prove(relation: str, left: sp.Expr, right: sp.Expr, domain: Domain) -> str 
 
 
 def _nonnegative(gap: sp.Expr, domain: Domain) -> str | None:
-    opened, back = _within_domain(gap, domain)
-    return is_nonnegative(opened) or (is_nonnegative(gap) if back else None)
+    return is_nonnegative(gap, lambda expr: _within_domain(expr, domain)[0])
 
 
 def _ways(left: sp.Expr, right: sp.Expr, domain: Domain) -> Iterator[tuple[str, Callable[[], bool]]]:
     residual = left - right
     yield "expand", lambda: _is_zero(sp.expand(residual))
+    if residual.has(sp.Integral, sp.Sum):
+        residual = _linear(residual)
+        yield "linearity", lambda: _is_zero(sp.expand(residual))
     if residual.has(sp.Integral, sp.Sum, sp.Product, sp.Derivative):
         residual = _settle(sp.expand(residual.doit()), domain)
         yield "evaluate", lambda: _is_zero(residual) or _is_zero(sp.expand(residual))
@@ -65,6 +75,18 @@ def _ways(left: sp.Expr, right: sp.Expr, domain: Domain) -> Iterator[tuple[str, 
     yield "simplify", lambda: _is_zero(sp.simplify(opened))
     if opened.has(sp.log):
         yield "simplify", lambda: _is_zero(sp.simplify(_split_logs(opened)))
+
+
+def _linear(expr: sp.Expr) -> sp.Expr:
+    """Integrate and sum term by term, constants in front."""
+
+    def split(node: sp.Expr) -> sp.Expr:
+        variables = [limit[0] for limit in node.limits]
+        terms = sp.Add.make_args(sp.expand(node.function))
+        parts = [term.as_independent(*variables, as_Add=False) for term in terms]
+        return sp.Add(*(constant * node.func(rest, *node.limits) for constant, rest in parts))
+
+    return expr.replace(lambda e: isinstance(e, sp.Integral | sp.Sum), split)
 
 
 def _is_zero(expr: sp.Expr) -> bool:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import mpmath
 import sympy as sp
 
 from .errors import UndefinedPoint
+from .nodes import fast_quadrature
 
 __all__ = ["Accuracy", "Evaluator", "break_points", "integrate", "product_of", "series", "whole"]
 
@@ -18,20 +20,18 @@ _MOST_TERMS = 20_000
 class Accuracy:
     """What quadrature and infinite sums have lost so far, and how finely they are asked to work.
 
-    `relative` is the worst error estimate relative to `scale`, the largest magnitude met; `finer` asks for
-    another placement of the nodes, so that two evaluations are independent.
+    `error` is the worst error estimate and `scale` the largest magnitude met, inner integrals included; `finer`
+    asks for another placement of the nodes, so that two evaluations are independent.
     """
 
-    relative: float = 0.0
+    error: float = 0.0
     scale: float = 0.0
-    finer: bool = False
+    finer: int = 0
 
     def record(self, value: Any, error: Any) -> None:
         """Note one integral or sum."""
-        size = float(abs(value))
-        self.scale = max(self.scale, size)
-        if size or error:
-            self.relative = max(self.relative, float(error) / max(size, 1e-300))
+        self.scale = max(self.scale, float(abs(value)))
+        self.error = max(self.error, float(error))
 
 
 def whole(value: Any) -> int:
@@ -70,7 +70,10 @@ def integrate(
             return context.mpf(0)
         places = _places(context, accuracy, low, high, [b(env) for b in breaks])
         guarded = _guard(context, body, {**env}, variable)
-        value, error = context.quad(guarded, places, error=True)
+        if context is mpmath.fp:
+            value, error = fast_quadrature(guarded, places)
+        else:
+            value, error = context.quad(guarded, places, error=True)
         if guarded.failures > 0.3 * guarded.calls:
             raise UndefinedPoint("the integrand is undefined on much of the range")
         accuracy.record(value, error)
@@ -85,13 +88,13 @@ def _places(context: Any, accuracy: Accuracy, low: Any, high: Any, breaks: list)
     if len(places) == 2 and context.isinf(low) and context.isinf(high):
         places = [low, context.mpf(0), high]
     if accuracy.finer:
-        first, second = places[0], places[1]
+        first, second, shift = places[0], places[1], context.mpf(4 + accuracy.finer) / 7
         if context.isinf(first):
-            extra = second + (1 if second < first else -1) * context.mpf(5) / 7
+            extra = second + (1 if second < first else -1) * shift
         elif context.isinf(second):
-            extra = first + (1 if first < second else -1) * context.mpf(5) / 7
+            extra = first + (1 if first < second else -1) * shift
         else:
-            extra = first + (second - first) * 3 / 7
+            extra = first + (second - first) * shift / 2
         places.insert(1, extra)
     return places
 
@@ -111,7 +114,7 @@ class _guard:
         except (ZeroDivisionError, OverflowError, ValueError, UndefinedPoint):
             self.failures += 1
             return self.context.mpf(0)
-        if not self.context.isfinite(result):
+        if not abs(result) < self.context.inf:
             self.failures += 1
             return self.context.mpf(0)
         return result
@@ -170,7 +173,7 @@ def _tail(context: Any, accuracy: Accuracy, term: Callable[[int], Any], start: i
         before = value
         quiet = quiet + 1 if abs(value) <= small * abs(total) and (ratio < 0.95 or value == 0) else 0
         if quiet == 8 and (total or count > 60):
-            accuracy.record(total, abs(value) * 20 / max(abs(total), small) * abs(total))
+            accuracy.record(total, abs(value) * 20)
             return total
         if count > 2000 and ratio > 0.995:
             break
@@ -182,6 +185,6 @@ def _extrapolate(context: Any, accuracy: Accuracy, term: Callable[[int], Any], s
     for method in ("richardson+shanks", "euler-maclaurin"):
         values.append(context.nsum(lambda k: term(start + step * int(k)), [0, context.inf], method=method))
     accuracy.record(values[0], abs(values[0] - values[1]))
-    if accuracy.relative > 1e-12:
+    if abs(values[0] - values[1]) > 1e-12 * abs(values[0]):
         raise UndefinedPoint("the infinite sum could not be summed to 12 digits")
     return values[0]

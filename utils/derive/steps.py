@@ -42,20 +42,19 @@ def check(relation: str, left: Any, right: Any, domain: Domain, where: Mapping, 
     left, right = open_side(left), open_side(right)
     if getattr(left, "shape", ()) != getattr(right, "shape", ()):
         raise ValueError(f"shapes differ: {getattr(left, 'shape', 'scalar')} and {getattr(right, 'shape', 'scalar')}")
+    check_symbols(free_symbols(left, right), domain.declared)
     rng = random.Random(seed)
     pairs = list(zip(entries(left), entries(right), strict=True))
     tried = [attack(relation, one, other, domain, rng) for one, other in pairs if one != other]
-    ways = [prove(relation, one, other, domain) for one, other in pairs]
-    if all(ways):
-        return "proved", _join(ways)
+    if not tried:
+        return "proved", "identical"
+    weakest = min(tried, key=lambda t: (t.digits, t.points))
+    way = prove(relation, pairs, domain)
+    if way:
+        return "proved", f"{way}; {weakest}"
     if all(t.exhaustive for t in tried):
         return "proved", f"all {max(t.points for t in tried)} cases"
-    fewest = min((t for t in tried), key=lambda t: t.points)
-    return "sampled", f"{fewest.points} points, {min(t.digits for t in tried)} digits"
-
-
-def _join(ways: list) -> str:
-    return ", ".join(dict.fromkeys(w for w in ways if w != "identical" or len(set(ways)) == 1))
+    return "sampled", str(weakest)
 
 
 @dataclass
