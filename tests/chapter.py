@@ -50,11 +50,7 @@ def source(slug: str) -> Path:
 def cells(slug: str, tag: str = "definition") -> list[str]:
     """Return the code of the chapter's cells that carry the tag."""
     notebook = jupytext.read(source(slug))
-    return [
-        cell.source
-        for cell in notebook.cells
-        if cell.cell_type == "code" and tag in cell.metadata.get("tags", [])
-    ]
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and tag in cell.metadata.get("tags", [])]
 
 
 @functools.cache
