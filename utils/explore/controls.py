@@ -31,7 +31,7 @@ class Slider:
         symbol: the symbol that it sets.
         lo, hi: its range; `value`: where it starts.
         step: the smallest move; by default about a hundredth of the range.
-        label: what the reader sees; by default the symbol's name.
+        label: what the reader sees; by default the symbol (Greek letters drawn).
         unit: "nats", "s", ...; "1" for a pure number.
         log: move evenly in the logarithm; needs lo > 0.
 
@@ -64,7 +64,7 @@ class Slider:
         if self.step is not None and not 0 < self.step <= self.hi - self.lo:
             raise ValueError(f"Slider {self.symbol}: expected 0 < step <= hi - lo, received {self.step}")
         if not self.label:
-            object.__setattr__(self, "label", str(self.symbol))
+            object.__setattr__(self, "label", sp.pretty(self.symbol, use_unicode=True))
 
     def text(self, value: float | None = None) -> str:
         """Return a value as the reader sees it, with its unit."""

@@ -153,7 +153,7 @@ def _legend(lines: Sequence[str], points: Sequence[str], rules: Sequence[str]) -
         (swatch.format(stroke.format(PALETTE[i], " ".join(map(str, DASHES[i])))), label)
         for i, label in enumerate(lines)
     ]
-    entries += [(swatch.format(stroke.format("currentColor", "4 3")), label) for label in rules]
+    entries += [(swatch.format(stroke.format("currentColor", "4 3")), label) for label in rules if label]
     dot = 'circle cx="15" cy="5" r="4.5" fill="currentColor"'
     entries += [(swatch.format(dot), label) for label in points]
     item = '<li style="display:inline-block;margin:0 1.2em 0 0">{} {}</li>'
@@ -187,7 +187,8 @@ def curves(
         title, description: the heading; what the chart shows, for those who cannot see it.
         y_domain: the fixed range of the axis; without it the axis follows the curves.
         log_x, log_y: logarithmic axes.
-        points, rules: label -> (x, y) of a dot, label -> x of a vertical line, as expressions of the sliders.
+        points, rules: label -> (x, y) of a dot, label -> x of a vertical line, as expressions of the sliders;
+            one with the label "" is not in the legend.
         height: of the chart, in pixels; `n`: points on each curve.
 
     Raises:
