@@ -187,6 +187,7 @@ def test_a_missing_source_fails_the_build(changed, monkeypatch, capsys):
 def test_a_warning_of_the_renderer_fails_the_build(changed, prose):
     edit(changed / "chapters/two.md", "Some $x^2$.", prose)
     assert build(changed) == ["jupyter-book reported warnings or errors: see above"]
+    assert build(changed) == ["jupyter-book reported warnings or errors: see above"], "the second build forgot it"
 
 
 def test_a_missing_or_heavy_page_is_reported(book, monkeypatch):

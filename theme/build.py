@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -43,7 +44,10 @@ def _render(book: Book) -> int:
     }
     program = str(Path(sys.executable).with_name("jupyter-book"))
     command = [program, "build", "-W", "--keep-going", "-q", str(book.root)]
-    return subprocess.run(command, env=environment, check=False).returncode
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status:  # Sphinx does not repeat a warning about a page that it has already read
+        shutil.rmtree(book.root / "_build" / ".doctrees", ignore_errors=True)
+    return status
 
 
 def build(root: Path | str = ".", processes: int = 2) -> list[str]:

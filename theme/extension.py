@@ -34,7 +34,7 @@ class MarkTables(SphinxPostTransform):
             marks = {mark for _, mark in rows}
             if marks <= {"", *STATUS} and marks & set(STATUS):
                 head = next(iter(table.findall(nodes.entry)))
-                head += [] if head.children else [nodes.paragraph("", "status")]
+                head += [] if head.astext().strip() else [nodes.paragraph("", "status")]
                 table["classes"].append("derivation")
                 for formula in (m for row, _ in rows for m in row[1].findall(nodes.math)):
                     formula.replace_self(nodes.math("", r"\displaystyle " + formula.astext()))
