@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from jupyter_cache import get_cache
 
@@ -39,3 +40,9 @@ def verify(book: Book) -> list[str]:
         if (size := path.stat().st_size) > MAX_PAGE_BYTES:
             problems.append(f"{page.file}: expected at most {MAX_PAGE_BYTES:,} bytes of HTML, received {size:,}")
     return problems
+
+
+if __name__ == "__main__":
+    found = verify(Book.load("."))
+    print("\n".join(found) or "every page is there, with its outputs")
+    sys.exit(bool(found))
