@@ -17,6 +17,7 @@ from samples import b, bump, bumps, decay, k, line, policy, t
 from utils import figures
 from utils.explore import Slider, curves, frames, grid_chart
 from utils.explore import figure as look
+from utils.explore.sketch import sketch
 
 
 @pytest.fixture
@@ -221,17 +222,33 @@ def test_a_kernel_gets_a_live_view_and_the_page_gets_none(kernel, monkeypatch):
     assert set(widget._repr_mimebundle_()) == {"text/html", "text/plain"}
 
 
-@pytest.mark.parametrize("make", [decay, bumps])
-def test_a_kernel_without_vl_convert_shows_a_frame_that_draws_itself(kernel, monkeypatch, make):
+@pytest.mark.parametrize(("make", "drawn"), [(decay, "<svg"), (bumps, "<iframe"), (policy, "<iframe")])
+def test_a_kernel_without_vl_convert_draws_too(kernel, monkeypatch, make, drawn):
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     widget = make()
     (first, _), chart = parts(widget)
     before = chart.value
-    first.value = 3
-    assert "<iframe" in chart.value
+    first.value = 3 if make is not policy else 0
+    assert drawn in chart.value
     assert chart.value != before
     with pytest.raises(RuntimeError, match="vl-convert-python"):
         widget.html()
+
+
+def test_a_sketch_draws_what_the_browser_would(kernel, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "show", lambda fig, alt: drawn.append(fig.axes[0]) or figures.Shown("", alt))
+    widget = decay(points={"end": (2, sp.exp(-k))}, rules={"mean": 1 / k}, log_y=True, y_domain=(0.1, 2))
+    settings = dict(figures.mpl.rcParams)
+    sketch(widget, {k: 2.0, b: 0.5})
+    assert dict(figures.mpl.rcParams) == settings
+    (axis,) = drawn
+    curve, rule, point = axis.lines
+    np.testing.assert_allclose(curve.get_ydata(), np.exp(-2 * curve.get_xdata() ** 0.5), rtol=1e-12)
+    assert (curve.get_xdata()[0], curve.get_xdata()[-1]) == (0, 2)
+    assert rule.get_xdata()[0] == 0.5
+    assert (float(point.get_xdata()[0]), float(point.get_ydata()[0])) == (2, pytest.approx(np.exp(-2)))
+    assert (axis.get_yscale(), axis.get_ylim(), axis.get_xlim()) == ("log", (0.1, 2), (0, 2))
 
 
 def test_every_control_in_a_kernel_has_its_label_and_unit(kernel):

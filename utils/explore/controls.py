@@ -30,7 +30,7 @@ class Slider:
     Args:
         symbol: the symbol that it sets.
         lo, hi: its range; `value`: where it starts.
-        step: the smallest move; by default about a hundredth of the range.
+        step: the smallest move of a slider that is not logarithmic; by default about a hundredth of the range.
         label: what the reader sees; by default the symbol (Greek letters drawn).
         unit: "nats", "s", ...; "1" for a pure number.
         log: move evenly in the logarithm; needs lo > 0.
@@ -70,10 +70,14 @@ class Slider:
         """Return a value as the reader sees it, with its unit."""
         return _with_unit(f"{self.value if value is None else value:.{3 if self.log else 4}g}", self.unit)
 
+    def _track(self) -> tuple[float, float, float, float]:
+        """Return where the knob moves: lowest and highest place, present place, step; logarithms if `log`."""
+        places = [math.log10(z) if self.log else z for z in (self.lo, self.hi, self.value)]
+        return *places, (not self.log and self.step) or _nice((places[1] - places[0]) / _STEPS)
+
     def html(self, signal: str) -> str:
         """Return the control for the page; `signal` is the Vega signal that it sets."""
-        lo, hi, value = map(math.log10, (self.lo, self.hi, self.value)) if self.log else (self.lo, self.hi, self.value)
-        step = (hi - lo) / _STEPS if self.log else self.step or _nice((hi - lo) / _STEPS)
+        lo, hi, value, step = self._track()
         return _row(
             self.label,
             self.text(),
@@ -94,13 +98,10 @@ class Slider:
             "style": {"description_width": "initial"},
             "layout": {"width": "min(100%, 32em)"},
         }
+        lo, hi, _, step = self._track()
         if self.log:
-            lo, hi = math.log10(self.lo), math.log10(self.hi)
-            return ipywidgets.FloatLogSlider(
-                base=10, min=lo, max=hi, step=(hi - lo) / _STEPS, readout_format=".3g", **shared
-            )
-        step = self.step or _nice((self.hi - self.lo) / _STEPS)
-        return ipywidgets.FloatSlider(min=self.lo, max=self.hi, step=step, readout_format=".4g", **shared)
+            return ipywidgets.FloatLogSlider(base=10, min=lo, max=hi, step=step, readout_format=".3g", **shared)
+        return ipywidgets.FloatSlider(min=lo, max=hi, step=step, readout_format=".4g", **shared)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class Curves(Widget):
     """See `curves`."""
 
     kind = "curves"
+    quick = True
+    dashes = DASHES
 
     def __init__(self, lines, x, sliders, points, rules, title, description, settings):
         self.lines, self.x, self.controls = lines, x, tuple(sliders)
@@ -134,6 +136,12 @@ class Curves(Widget):
         """Return the Vega-Lite specification with the sliders at `values`."""
         params = [{"name": f"p{i}", "value": float(v)} for i, v in enumerate(values.values())]
         return styled({"params": params, "width": "container", "height": self.settings["height"], "layer": self._drawn})
+
+    def fallback(self, values: Mapping) -> str:
+        """Return the chart at `values` as HTML, drawn by matplotlib."""
+        from utils.explore.sketch import sketch
+
+        return sketch(self, values)
 
 
 def _mark(kind: str, at: dict, signals: Mapping, axes: Mapping, **look) -> dict:

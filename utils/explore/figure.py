@@ -60,7 +60,7 @@ def styled(spec: Mapping) -> dict:
     return spec
 
 
-def _converter():
+def converter():
     """Return vl-convert, which draws without a browser, or None where it is not installed."""
     try:
         import vl_convert
@@ -76,7 +76,7 @@ def still(spec: Mapping, width: int | None = None) -> str:
     """
     if width and spec.get("width") == "container":
         spec = {**spec, "width": width}
-    picture = _converter().vegalite_to_svg(dict(spec), vl_version="6.4")
+    picture = converter().vegalite_to_svg(dict(spec), vl_version="6.4")
     for i, found in enumerate(re.findall(r' id="([^"]+)"', picture)):  # vl-convert counts on from call to call
         picture = re.sub(rf'( id="|url\(#|href="#){re.escape(found)}\b', rf"\g<1>part{i}", picture)
     mark = "w" + hashlib.sha256(picture.encode()).hexdigest()[:8]
@@ -91,6 +91,7 @@ class Widget:
     """
 
     kind = ""
+    quick = False  # whether `fallback` can follow a slider while it moves
     title = description = legend = ""
     controls: Sequence[Slider | Choice] = ()
 
@@ -120,46 +121,46 @@ class Widget:
             self._view = self._make_view()
         return self._view
 
-    def _make_view(self):
-        import ipywidgets
-
-        quick = _converter() is not None
-        self._inputs = [c.widget(continuous=quick) for c in self.controls]
-        chart = ipywidgets.HTML(layout={"width": "100%"})
-
-        def draw(_=None):
-            chart.value = self._picture(self.spec(self.values))
-
-        for control in self._inputs:
-            control.observe(draw, "value")
-        draw()
-        heading = ipywidgets.HTML(f"<b>{escape(self.title)}</b>")
-        return ipywidgets.VBox([heading, *self._inputs, ipywidgets.HTML(self.legend), chart])
-
-    def _picture(self, spec: dict) -> str:
-        """Return the chart as HTML: a drawing, or a frame that draws itself where vl-convert is missing."""
-        label = escape(self.description)
-        if _converter():
-            drawing = still(spec, WIDE)
-            return f'<div role="img" aria-label="{label}" style="max-width:{WIDE}px">{drawing}</div>'
+    def fallback(self, values: Mapping) -> str:
+        """Return the chart at `values` as HTML where vl-convert is missing: a frame that draws itself."""
         import altair
         from altair.utils.html import spec_to_html
 
+        spec = self.spec(values)
         versions = (altair.VEGA_VERSION, altair.VEGAEMBED_VERSION, altair.VEGALITE_VERSION)
         page = spec_to_html(spec, "vega-lite", *versions, embed_options={"actions": False, "renderer": "svg"})
-        height = spec.get("height", 300) + 110
-        return (
-            f'<iframe title="{label}" srcdoc="{escape(page)}" '
-            f'style="width:100%;height:{height}px;border:0;background:#fff"></iframe>'
-        )
+        height = spec["height"] + 110 if isinstance(spec.get("height"), int) else 460
+        style = f"width:100%;height:{height}px;border:0;background:#fff"
+        return f'<iframe title="{escape(self.description)}" srcdoc="{escape(page)}" style="{style}"></iframe>'
+
+    def _picture(self) -> str:
+        if converter() is None:
+            return self.fallback(self.values)
+        label = f'role="img" aria-label="{escape(self.description)}"'
+        return f'<div {label} style="max-width:{WIDE}px">{still(self.spec(self.values), WIDE)}</div>'
+
+    def _make_view(self):
+        import ipywidgets
+
+        quick = self.quick or converter() is not None
+        self._inputs = [c.widget(continuous=quick) for c in self.controls]
+        chart = ipywidgets.HTML(self._picture(), layout={"width": "100%"})
+
+        def draw(_):
+            chart.value = self._picture()
+
+        for control in self._inputs:
+            control.observe(draw, "value")
+        heading = ipywidgets.HTML(f"<b>{escape(self.title)}</b>")
+        return ipywidgets.VBox([heading, *self._inputs, ipywidgets.HTML(self.legend), chart])
 
     def html(self) -> str:
         """Return the widget for the rendered page: its still picture, its controls and what drives them."""
-        converter = _converter()
-        if converter is None:
+        vl_convert = converter()
+        if vl_convert is None:
             raise RuntimeError("building the page needs vl-convert-python, which is not installed")
         spec = self.spec(self.values)
-        vega = {"kind": self.kind, "spec": converter.vegalite_to_vega(spec, vl_version="6.4"), **self.payload()}
+        vega = {"kind": self.kind, "spec": vl_convert.vegalite_to_vega(spec, vl_version="6.4"), **self.payload()}
         data = json.dumps(vega, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
         rows = "".join(c.html(f"p{i}") for i, c in enumerate(self.controls))
         shown = "; ".join(f"{c.label}: {c.text()}" for c in self.controls)
