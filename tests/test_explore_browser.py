@@ -1,8 +1,12 @@
 """Widgets as a reader has them: Chromium, a keyboard, a phone, a dark page, a page without JavaScript."""
 
+import re
+
 import pytest
 from browser import asset, chromium, serve
-from samples import bumps, decay, policy, walk
+from samples import b, bumps, decay, k, policy, walk
+
+from utils.explore.figure import still
 
 ALIVE = "document.querySelectorAll('figure.widget[data-ready]').length === document.querySelectorAll('figure').length"
 WIDTHS = pytest.mark.parametrize("width", [1280, 360])
@@ -40,8 +44,12 @@ def open_page(browser, body):
         assert not problems
 
 
+def live(figure):
+    return figure.locator(".widget-live svg").element_handle()
+
+
 def drawing(figure) -> str:
-    return figure.locator(".widget-live svg").inner_html()
+    return live(figure).inner_html()
 
 
 @pytest.mark.parametrize("nth", range(6))
@@ -54,20 +62,39 @@ def test_every_control_is_reached_and_moved_by_keyboard_and_changes_its_chart(op
     figure = control.locator("xpath=ancestor::figure")
     chart, shown = drawing(figure), figure.inner_text()
     page.keyboard.press("ArrowRight" if control.evaluate("e => e.type") == "range" else "ArrowDown")
-    page.wait_for_function(
-        "([e, old]) => e.innerHTML !== old", arg=[figure.locator(".widget-live svg").element_handle(), chart]
-    )
+    page.wait_for_function("([e, old]) => e.innerHTML !== old", arg=[live(figure), chart])
     if control.evaluate("e => e.type") == "range":
         assert figure.inner_text() != shown
         assert control.get_attribute("aria-valuetext") in figure.inner_text()
 
 
-def test_a_curve_follows_its_sliders_to_the_exact_value(open_page):
+def heights(svg: str) -> list[float]:
+    """Return the vertical places of the points of the first curve in a picture."""
+    path = re.search(r'class="mark-line.*?<path[^>]* d="([^"]*)"', svg, re.DOTALL)[1]
+    return [float(y) for y in re.findall(r",(-?[\d.]+)", path)]
+
+
+def test_a_curve_is_the_expression_at_the_sliders_exact_values(open_page):
     page = open_page()
     figure = page.locator("figure.widget-curves")
+    before = drawing(figure)
     figure.get_by_label("rate").fill("3")
-    figure.get_by_label("stretch").press("End")
-    assert figure.locator("output").all_inner_texts() == ["3 1/s", "10"]
+    figure.get_by_label("stretch").press("Home")
+    figure.get_by_label("stretch").press("ArrowRight")
+    assert figure.locator("output").all_inner_texts() == ["3 1/s", "0.105"]
+    page.wait_for_function("([e, old]) => e.innerHTML !== old", arg=[live(figure), before])
+    page.wait_for_timeout(200)
+    expected = still(decay().spec({k: 3.0, b: 10**-0.98}), 704)
+    assert heights(drawing(figure)) == pytest.approx(heights(expected), abs=0.6)
+    assert heights(drawing(figure)) != pytest.approx(heights(before), abs=5)
+
+
+def test_a_chart_follows_the_width_of_its_page(open_page):
+    page = open_page()
+    svg = page.locator(".widget-curves .widget-live svg")
+    assert svg.evaluate("e => e.clientWidth") == 704
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.wait_for_function("e => e.clientWidth === 368", arg=svg.element_handle())
 
 
 @pytest.mark.parametrize(("slip", "discount"), [(0, 0), (2, 1), (1, 2)])
@@ -86,9 +113,8 @@ def test_the_grid_shows_the_frame_that_its_controls_select(open_page, slip, disc
 
 @WIDTHS
 def test_nothing_moves_when_vega_takes_over(open_page, body, width):
-    still = open_page(width, javascript=False, content="<style>noscript { display: none }</style>" + body)
-    live = open_page(width)
-    assert live.evaluate(BOX) == still.evaluate(BOX)
+    plain = open_page(width, javascript=False, content="<style>noscript { display: none }</style>" + body)
+    assert open_page(width).evaluate(BOX) == plain.evaluate(BOX)
 
 
 @WIDTHS
@@ -142,8 +168,8 @@ def test_a_page_without_a_widget_does_not_load_vega(open_page):
 
 
 def test_the_live_chart_is_the_still_one(open_page):
-    page, still = open_page(), open_page(javascript=False)
+    page, plain = open_page(), open_page(javascript=False)
     for nth, visible in ((0, 0), (1, 2), (2, 4)):
-        live = page.locator(".widget-live").nth(nth).locator("text").all_text_contents()
-        drawn = still.locator(".widget-still svg").nth(visible).locator("text").all_text_contents()
-        assert sorted(live) == sorted(drawn)
+        shown = page.locator(".widget-live").nth(nth).locator("text").all_text_contents()
+        drawn = plain.locator(".widget-still svg").nth(visible).locator("text").all_text_contents()
+        assert sorted(shown) == sorted(drawn)

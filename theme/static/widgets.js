@@ -90,8 +90,16 @@
     document.querySelectorAll("figure.widget").forEach((figure) => observer.observe(figure));
   }
 
-  // A frame's callback runs just before its paint, so what it defers comes after the paint.
-  const afterPaint = () => requestAnimationFrame(() => setTimeout(() => (window.requestIdleCallback ?? setTimeout)(watch)));
+  function afterPaint() {
+    const go = () => (window.requestIdleCallback ?? setTimeout)(watch);
+    if (!PerformanceObserver.supportedEntryTypes?.includes("paint")) return go();
+    new PerformanceObserver((list, observer) => {
+      if (list.getEntriesByName("first-contentful-paint").length === 0) return;
+      observer.disconnect();
+      go();
+    }).observe({ type: "paint", buffered: true });
+  }
+
   if (document.readyState === "complete") afterPaint();
   else window.addEventListener("load", afterPaint, { once: true });
 })();
