@@ -1,7 +1,8 @@
 """Lighthouse on each page of the built site, mobile defaults: `python benchmarks/lighthouse.py [--runs 3] [page ...]`.
 
 Prints one row a page and exits 1 where a page is under its bar. The bars: accessibility and best practices 100;
-performance 97 and at most 300 kB on first load, or 95 and 600 kB on a page with a widget.
+performance 97 and at most 300 kB on first load, or 95 and 600 kB on a page with a widget. The column `machine` is
+Lighthouse's own index of the processor: below 1000 the machine is busy or weak and the performance score says little.
 Needs `make book`, Node, and a Chromium (CHROME_PATH, default /usr/bin/chromium).
 """
 
@@ -32,6 +33,7 @@ def measure(url: str) -> dict:
     report = json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)
     audits = report["audits"]
     row = {name: round(100 * report["categories"][name]["score"]) for name in CATEGORIES}
+    row["machine"] = report["environment"]["benchmarkIndex"]
     row["kB"] = audits["total-byte-weight"]["numericValue"] / 1000
     row["LCP s"] = audits["largest-contentful-paint"]["numericValue"] / 1000
     row["TBT ms"] = audits["total-blocking-time"]["numericValue"]
@@ -68,7 +70,7 @@ def main() -> int:
         subprocess.run([*npm_command(), "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=HERE, check=True)
     book = Book.load(HERE.parent)
     failures = 0
-    print(f"{'page':42} perf  a11y  best   seo     kB  LCP s  TBT ms    CLS")
+    print(f"{'page':42} perf  a11y  best   seo     kB  LCP s  TBT ms    CLS  machine")
     with serving(book.html) as address:
         for name in arguments.pages or [page.name for page in book.pages]:
             row = median([measure(f"{address}/{name}.html") for _ in range(arguments.runs)])
@@ -76,7 +78,7 @@ def main() -> int:
             failed = under_the_bar(row, widget)
             failures += bool(failed)
             scores = "".join(f"{row[c]:6.0f}" for c in CATEGORIES)
-            numbers = f"{row['kB']:7.0f}{row['LCP s']:7.2f}{row['TBT ms']:8.0f}{row['CLS']:7.3f}"
+            numbers = f"{row['kB']:7.0f}{row['LCP s']:7.2f}{row['TBT ms']:8.0f}{row['CLS']:7.3f}{row['machine']:9.0f}"
             print(f"{name + (' (widget)' if widget else ''):40}{scores}{numbers}  {'; '.join(failed)}", flush=True)
             if row["failing"]:
                 print(f"    failing audits: {', '.join(row['failing'])}")

@@ -19,6 +19,7 @@ BOOK = Book.load(ROOT)
 PAGES = [page.name for page in BOOK.pages]
 CHAPTERS = [page.name for page in BOOK.pages if page.is_chapter]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+ALL_LAID_OUT = "* { content-visibility: visible !important }"
 READY = "() => [...document.querySelectorAll('figure.widget')].every((figure) => figure.dataset.ready)"
 
 
@@ -149,6 +150,7 @@ def test_every_control_is_moved_by_keyboard_and_its_chart_changes(visit, name):
 @pytest.mark.parametrize("name", [*PAGES, "search"])
 def test_axe_finds_no_violation(visit, name, scheme):
     page = visit(f"{name}.html", color_scheme=scheme)
+    page.add_style_tag(content=ALL_LAID_OUT)
     wake(page)
     page.add_script_tag(content=asset("axe-core/axe.min.js").read_text(encoding="utf-8"))
     found = page.evaluate("() => axe.run().then((result) => result.violations)")
@@ -159,7 +161,7 @@ def test_axe_finds_no_violation(visit, name, scheme):
 @pytest.mark.parametrize("name", [*PAGES, "search"])
 def test_no_page_scrolls_sideways(visit, name, width):
     page = visit(f"{name}.html", viewport={"width": width, "height": 740})
-    page.add_style_tag(content="* { content-visibility: visible !important }")
+    page.add_style_tag(content=ALL_LAID_OUT)
     wake(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
