@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from theme.ledger import Chapters, Ledger
 
 __all__ = ["setup"]
 
+UNCOLOURED = re.compile(r'<span class="(?:n|o|p|w)">([^<]*)</span>')  # half of all tokens have the colour of the text
 STATUS = {"✓": "proved", "≈": "sampled", "§": "assumed"}
 PRELOADED = ("source-serif-4-latin-400-normal.woff2", "source-serif-4-latin-600-normal.woff2")
 PRELOADED_MATH = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
@@ -81,6 +83,7 @@ def _description(doctree) -> str:
 def _page_context(app: Sphinx, page, template, context, doctree) -> None:
     book = Book.load(app.srcdir)
     body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
+    body = UNCOLOURED.sub(r"\1", body)
     context |= {
         "body": body,
         "asset": lambda name: context["pathto"](assets.tag(app, name), True),
