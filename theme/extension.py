@@ -19,6 +19,11 @@ from theme.ledger import Chapters, Ledger
 __all__ = ["setup"]
 
 UNCOLOURED = re.compile(r'<span class="(?:n|o|p|w)">([^<]*)</span>')  # half of all tokens have the colour of the text
+FOLDS = {  # what folded cells say, by their tags: hide-input, hide-cell, hide-output
+    f"{verb} code cell {theirs}": f"{verb} the {ours}"
+    for verb in ("Show", "Hide")
+    for theirs, ours in {"source": "code", "content": "solution", "output": "output"}.items()
+}
 STATUS = {"✓": "proved", "≈": "sampled", "§": "assumed"}
 PRELOADED = ("source-serif-4-latin-400-normal.woff2", "source-serif-4-latin-600-normal.woff2")
 PRELOADED_MATH = ("KaTeX_Main-Regular.woff2", "KaTeX_Math-Italic.woff2")
@@ -83,6 +88,8 @@ def _description(doctree) -> str:
 def _page_context(app: Sphinx, page, template, context, doctree) -> None:
     book = Book.load(app.srcdir)
     body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
+    for theirs, ours in FOLDS.items():
+        body = body.replace(f"{theirs}</span>", f"{ours}</span>")
     body = UNCOLOURED.sub(r"\1", body)
     context |= {
         "body": body,
