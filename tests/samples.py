@@ -1,5 +1,7 @@
 """Sample widgets, one of each shape, that the tests of Python and of the browser share."""
 
+import re
+
 import altair as alt
 import numpy as np
 import sympy as sp
@@ -45,3 +47,9 @@ def walk(slip, discount):
 def policy():
     controls = {"slip": [0, 0.25, 0.5], "discount": [0.5, 0.9, 1]}
     return frames(walk, controls, grid, title="Policy", description="A grid of values with arrows.")
+
+
+def heights(svg: str) -> list[float]:
+    """Return the vertical places of the points of the first curve in a picture."""
+    path = re.search(r'class="mark-line.*?<path[^>]* d="([^"]*)"', svg, re.DOTALL)[1]
+    return [float(y) for y in re.findall(r",(-?[\d.]+)", path)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from samples import b, bump, bumps, decay, k, line, policy, t
+from samples import b, bump, bumps, decay, heights, k, line, policy, t
 
 from utils import figures
 from utils.explore import Slider, curves, frames, grid_chart
@@ -51,6 +51,15 @@ def test_curves_hand_the_page_formulas_and_signals(page):
     spec = payload(page(decay()))["spec"]
     assert {s["name"]: s.get("value") for s in spec["signals"]}.items() >= {"p0": 1.0, "p1": 1.0}.items()
     assert "exp(((-1.0) * p0 * pow(datum.x, p1)))" in json.dumps(spec)
+
+
+@pytest.mark.parametrize(("log", "power"), [(False, 1), (True, 1), (True, 2)])
+def test_a_power_is_a_straight_line_on_logarithmic_axes(log, power):
+    words = {"y": "y", "title": "Line", "description": "A straight line."}
+    axes = {"log_x": log, "log_y": log, "y_domain": (1, 100**power)}
+    drawn = heights(look.still(curves({"line": t**power}, (t, 1, 100, "x"), **words, **axes, n=21).spec({}), 600))
+    assert np.diff(drawn) == pytest.approx([-drawn[0] / 20] * 20, abs=1e-2)
+    assert drawn[-1] == pytest.approx(0, abs=1e-2)
 
 
 def test_curves_page_shows_values_and_pictures_without_javascript(page):
