@@ -89,7 +89,7 @@ def _page_context(app: Sphinx, page, template, context, doctree) -> None:
     book = Book.load(app.srcdir)
     body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
     for theirs, ours in FOLDS.items():
-        body = body.replace(f"{theirs}</span>", f"{ours}</span>")
+        body = body.replace(theirs, ours)
     body = UNCOLOURED.sub(r"\1", body)
     context |= {
         "body": body,
