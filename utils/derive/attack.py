@@ -20,6 +20,7 @@ from .values import UNDEFINED, Sides
 __all__ = ["Attack", "Refuted", "attack", "show_point"]
 
 _SECONDS = 30.0
+_STARTS, _WALK = 3, 40
 
 
 class Refuted(ArithmeticError):
@@ -47,20 +48,21 @@ class Attack:
         return f"{points}, {self.digits} digits"
 
 
-def attack(relation: str, left: sp.Expr, right: sp.Expr, domain: Domain, rng: random.Random) -> Attack:
+def attack(relation: str, left: sp.Expr, right: sp.Expr, domain: Domain, seed: str) -> Attack:
     """Return what was tried, or raise `Refuted`, or `UnevaluableStep` where too few points have values."""
     try:
         with time_limit(_SECONDS):
-            return _Attack(relation, Sides(left, right, domain, rng), domain, rng).run()
+            return _Attack(relation, Sides(left, right, domain, seed), domain, seed).run()
     except TimeLimitError:
         raise UnevaluableStep(f"evaluating the sides took longer than {_SECONDS:.0f} s") from None
 
 
 class _Attack:
-    def __init__(self, relation: str, sides: Sides, domain: Domain, rng: random.Random) -> None:
-        self.relation, self.sides, self.domain, self.rng = relation, sides, domain, rng
+    def __init__(self, relation: str, sides: Sides, domain: Domain, seed: str) -> None:
+        self.relation, self.sides, self.domain, self.seed = relation, sides, domain, seed
+        self.rng = random.Random(seed)
         self.draw, self.draws, self.z = 0, 0, 0.0
-        self.tightest: tuple[Any, dict] | None = None
+        self.margins: list[tuple[Any, dict]] = []
 
     def run(self) -> Attack:
         sides, symbols = self.sides, self.sides.symbols
@@ -71,11 +73,11 @@ class _Attack:
         problem = ""
         while used < wanted and failed < (1 if finite else 3 * wanted + 10):
             wide = used % 3 == 2 and not (sides.summed or sides.drawn)
-            point = self.domain.point(symbols, self.rng, wide)
+            point = self.domain.point(symbols, f"{self.seed}/{used + failed}", wide)
             if cases:
                 point.update(cases[(used + failed) % len(cases)])
             try:
-                self.compare(point)
+                self.margins.append((self.compare(point), point))
                 used += 1
             except UNDEFINED as why:
                 failed += 1
@@ -98,40 +100,39 @@ class _Attack:
         return 24 if sides.branching or self.relation != "=" else 6
 
     def compare(self, point: dict) -> Any:
-        """Return the margin at a point (0 for an equality), or raise `Refuted`."""
+        """Return the relative margin at a point (0 for an equality), or raise `Refuted`."""
         self.draw += 1
         if self.sides.drawn:
             return self._compare_draws(point)
         first = self.sides.values(point, 0, self.draw)
         margin = self._margin(*first)
         if margin is not None and (self.draw > 1 or self.sides.summed):
-            return self._note(margin, point)
+            return margin
         second = self.sides.values(point, 1, self.draw)  # the first point always: rounding hides nothing
         margin = self._margin(*second)
         if margin is not None:
-            return self._note(margin, point)
+            return margin
         gap, again = first[0] - first[1], second[0] - second[1]
         if abs(gap - again) > abs(again) / 100:
             raise UndefinedPoint("the values did not settle")
         raise Refuted(point, *second[:2])
 
     def _margin(self, left: Any, right: Any, slack: Any) -> Any:
-        """By how much the relation holds, or None."""
+        """By how much the relation holds, relative to the sides, or None."""
         lost = [abs(mpmath.im(side)) > slack for side in (left, right)]
         if self.sides.real and all(lost):
             raise UndefinedPoint("both sides leave the real numbers")
         if self.relation == "=":
             return 0 if abs(left - right) <= slack else None
         if any(lost):
-            raise UndefinedPoint(f"an inequality between complex values: {left}, {right}")
+            if not self.sides.real:
+                raise UndefinedPoint(f"an inequality between complex values: {left}, {right}")
+            return None
         gap = mpmath.re(right) - mpmath.re(left)
         margin = gap if self.relation == "<=" else -gap
-        return margin if margin >= -slack else None
-
-    def _note(self, margin: Any, point: dict) -> Any:
-        if self.tightest is None or margin < self.tightest[0]:
-            self.tightest = (margin, point)
-        return margin
+        if margin < -slack:
+            return None
+        return margin / max(abs(left), abs(right)) if left and right else margin
 
     def _compare_draws(self, point: dict) -> float:
         left, right, z, draws = gap_by_draws(*self.sides.pair, point, self.rng)
@@ -143,25 +144,31 @@ class _Attack:
         return 0.0
 
     def _descend(self) -> None:
-        """Walk from the tightest point towards a smaller margin: a bound fails near where it is tight."""
-        margin, point = self.tightest
-        step = sp.Rational(1, 4)
-        for _ in range(24):
-            moved = {symbol: self._moved(symbol, value, step) for symbol, value in point.items()}
-            try:
-                found = self.compare(moved)
-            except UNDEFINED:
-                found = margin
-            if found < margin:
-                margin, point = found, moved
-            else:
-                step = step * sp.Rational(3, 4)
+        """Walk from the tightest points towards a smaller margin: a bound fails near where it is tight."""
+        for margin, point in sorted(self.margins, key=lambda pair: pair[0])[:_STARTS]:
+            step = sp.Rational(1, 2)
+            for turn in range(_WALK):
+                moved = self._moved(point, step, turn)
+                try:
+                    found = self.compare(moved)
+                except UNDEFINED:
+                    continue
+                if found < margin:
+                    margin, point = found, moved
+                elif turn % 2:
+                    step = step * sp.Rational(5, 6)
 
-    def _moved(self, symbol: sp.Expr, value: sp.Expr, step: sp.Rational) -> sp.Expr:
-        if self.domain.values(symbol) or symbol.is_integer:
-            return value
-        moved = (value * (1 + step * sp.Rational(self.rng.randint(-97, 97), 97))).limit_denominator(10**6)
-        return moved if self.domain.contains(symbol, moved) else value
+    def _moved(self, point: dict, step: sp.Rational, turn: int) -> dict:
+        """Change one symbol, and now and then all of them, by a random share."""
+        moved, chosen = dict(point), self.rng.choice(list(point))
+        for symbol, value in point.items():
+            if self.domain.values(symbol) or symbol.is_integer or (turn % 4 and symbol != chosen):
+                continue
+            new = value * (1 + step * sp.Rational(self.rng.randint(-97, 97), 97))
+            new = new.limit_denominator(10**6) if new.is_Rational else new
+            if self.domain.contains(symbol, new):
+                moved[symbol] = new
+        return moved
 
 
 def show_point(point: dict) -> str:

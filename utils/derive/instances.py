@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
+from sympy.stats.rv import RandomSymbol
 
 __all__ = ["Domain", "check_symbols", "free_symbols", "smooth_instances"]
 
@@ -24,6 +25,8 @@ def free_symbols(*sides: Any) -> list[sp.Expr]:
         matrices = {e.args[0] for e in side.atoms(sp.matrices.expressions.matexpr.MatrixElement)}
         found |= {s for s in side.free_symbols if isinstance(s, sp.Symbol)} - indexed - matrices
         found |= side.atoms(sp.matrices.expressions.matexpr.MatrixElement)
+        for variable in side.atoms(RandomSymbol):
+            found |= getattr(variable.pspace, "distribution", variable.pspace).free_symbols - {variable.symbol}
     return sorted(found, key=lambda s: (str(s), s.sort_key()))
 
 
@@ -87,8 +90,8 @@ class Domain:
             return []
         return [dict(zip(finite, combination, strict=True)) for combination in itertools.product(*lists)]
 
-    def point(self, symbols: list, rng: random.Random, wide: bool = False) -> dict:
-        """Return one random point: a rational (or complex rational) for every symbol."""
+    def point(self, symbols: list, seed: str, wide: bool = False) -> dict:
+        """Return one random point: a rational (or complex rational) for every symbol, each with its own seed."""
         found: dict = {}
         waiting = list(symbols)
         while waiting:
@@ -96,7 +99,7 @@ class Domain:
             if not ready:
                 raise ValueError(f"domain bounds depend on each other: {waiting}")
             for symbol in ready:
-                found[symbol] = self._value(symbol, found, rng, wide)
+                found[symbol] = self._value(symbol, found, random.Random(f"{seed}/{symbol}"), wide)
             waiting = [s for s in waiting if s not in found]
         return found
 
@@ -171,7 +174,7 @@ def _between(symbol: sp.Expr, low: sp.Expr, high: sp.Expr, rng: random.Random, w
     return low + (high - low) * share
 
 
-def smooth_instances(sides: Iterable[sp.Basic], domain: Domain, rng: random.Random) -> dict:
+def smooth_instances(sides: Iterable[sp.Basic], domain: Domain, seed: str) -> dict:
     """Return a random smooth function for every undefined one: `{function class: Lambda}`.
 
     Positive functions are positive; a function integrated over an infinite range decays like a Gaussian.
@@ -187,7 +190,7 @@ def smooth_instances(sides: Iterable[sp.Basic], domain: Domain, rng: random.Rand
                     inside = integral.function.atoms(AppliedUndef)
                     decaying |= {a.func for a in inside if variable in a.free_symbols}
     return {
-        function: _smooth(applied, function in decaying, domain, rng)
+        function: _smooth(applied, function in decaying, domain, random.Random(f"{seed}/{function}"))
         for (function, _), applied in sorted(functions.items(), key=lambda item: str(item[0]))
     }
 

@@ -35,6 +35,12 @@ def gap_by_draws(left: sp.Expr, right: sp.Expr, point: dict, rng: random.Random)
     return found
 
 
+def _real(value: Any) -> float:
+    if isinstance(value, complex):
+        raise UndefinedPoint(f"a draw has the complex value {value}")
+    return float(value)
+
+
 class _Estimate:
     def __init__(self, left: sp.Expr, right: sp.Expr, point: dict) -> None:
         means = sorted(left.atoms(Expectation) | right.atoms(Expectation), key=str)
@@ -59,7 +65,7 @@ class _Estimate:
         for _ in range(draws):
             env = dict(self.point)
             env.update((symbol, draw(rng)) for symbol, draw in self.draw.items())
-            rows.append([float(code(env)) for code in self.inner])
+            rows.append([_real(code(env)) for code in self.inner])
         means = [math.fsum(column) / draws for column in zip(*rows, strict=True)]
         left, right = self._sides(means)
         slopes = self._slopes(means)
@@ -74,7 +80,7 @@ class _Estimate:
 
     def _sides(self, means: list[float]) -> list[float]:
         env = {**self.point, **dict(zip(self.names, means, strict=True))}
-        return [float(side(env)) for side in self.sides]
+        return [_real(side(env)) for side in self.sides]
 
     def _slopes(self, means: list[float]) -> list[float]:
         slopes = []

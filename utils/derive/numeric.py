@@ -41,6 +41,13 @@ def compile_expression(expr: sp.Basic, context: Any, accuracy: Accuracy) -> Eval
     return _Compiler(context, accuracy).visit(expr)
 
 
+def _ordered(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
+    try:
+        return compare(left, right)
+    except TypeError:
+        raise UndefinedPoint(f"complex values cannot be ordered: {left}, {right}") from None
+
+
 class _Compiler:
     def __init__(self, context: Any, accuracy: Accuracy) -> None:
         self.context, self.accuracy = context, accuracy
@@ -152,7 +159,13 @@ class _Compiler:
 
     def visit_Max(self, expr: sp.Max) -> Evaluator:
         parts, choose = [self.visit(a) for a in expr.args], max if isinstance(expr, sp.Max) else min
-        return lambda env: choose(part(env) for part in parts)
+
+        def extreme(env: dict) -> Any:
+            values = [part(env) for part in parts]
+            # Complex numbers have no order; the side is then seen to leave the real numbers.
+            return next((v for v in values if getattr(v, "imag", 0)), None) or choose(values)
+
+        return extreme
 
     visit_Min = visit_Max
 
@@ -176,7 +189,7 @@ class _Compiler:
             return lambda env: bool(test)
         if type(test) in _COMPARE:
             compare, left, right = _COMPARE[type(test)], self.visit(test.lhs), self.visit(test.rhs)
-            return lambda env: compare(left(env), right(env))
+            return lambda env: _ordered(compare, left(env), right(env))
         if isinstance(test, sp.And | sp.Or):
             parts, join = [self.condition(a) for a in test.args], all if isinstance(test, sp.And) else any
             return lambda env: join(part(env) for part in parts)

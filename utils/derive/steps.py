@@ -1,6 +1,5 @@
 """`Derivation`: a chain of steps, each attacked, then proved or sampled, or assumed by name."""
 
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from .instances import Domain, check_symbols, free_symbols
 from .prepare import as_side, entries, open_side, substitute
 from .proof import prove
 
-__all__ = ["Derivation", "Step", "check"]
+__all__ = ["Derivation", "Family", "Step", "check", "opened"]
 
 
 @dataclass(frozen=True)
@@ -32,20 +31,22 @@ class Step:
     detail: str
 
 
+def opened(side: Any, where: Mapping) -> Any:
+    """Return what is really compared: definitions put in, expectations, derivatives and limits opened."""
+    return open_side(substitute(side, where))
+
+
 def check(relation: str, left: Any, right: Any, domain: Domain, where: Mapping, seed: str) -> tuple[str, str]:
     """Return status and detail of `left relation right`.
 
     Raises: `Refuted` with the point; `UnevaluableStep` where nothing can be evaluated.
     """
-    left, right = (substitute(side, where) for side in (left, right))
-    check_symbols(free_symbols(left, right), domain.declared)
-    left, right = open_side(left), open_side(right)
+    left, right = opened(left, where), opened(right, where)
     if getattr(left, "shape", ()) != getattr(right, "shape", ()):
         raise ValueError(f"shapes differ: {getattr(left, 'shape', 'scalar')} and {getattr(right, 'shape', 'scalar')}")
     check_symbols(free_symbols(left, right), domain.declared)
-    rng = random.Random(seed)
     pairs = list(zip(entries(left), entries(right), strict=True))
-    tried = [attack(relation, one, other, domain, rng) for one, other in pairs if one != other]
+    tried = [attack(relation, one, other, domain, seed) for one, other in pairs if one != other]
     if not tried:
         return "proved", "identical"
     weakest = min(tried, key=lambda t: (t.digits, t.points))
@@ -83,7 +84,7 @@ class Derivation:
     def __post_init__(self) -> None:
         self.lhs = as_side(self.lhs, f"{self.title}: left-hand side")
         self.where = {sp.sympify(k): as_side(v, f"{self.title}: where {k}") for k, v in dict(self.where).items()}
-        self._domain = Domain(self.domain)
+        self.sampling = Domain(self.domain)
         self._steps: list[Step] = []
 
     def equals(self, expr: Any, because: str, label: str = "") -> "Derivation":
@@ -133,16 +134,15 @@ class Derivation:
         if label and any(step.label == label for step in self._steps):
             raise ValueError(f"{self._name()}: the label {label!r} is taken")
         left, right = self.expr, as_side(expr, self._name())
-        started = time.perf_counter()
+        started = time.process_time()
         status, detail = outcome or self._check(relation, left, right)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         self._steps.append(Step(relation, left, right, because.strip(), label, status, seconds, detail))
         return self
 
     def _check(self, relation: str, left: Any, right: Any) -> tuple[str, str]:
-        seed = f"{self.title}/{len(self._steps)}"
         try:
-            return check(relation, left, right, self._domain, self.where, seed)
+            return check(relation, left, right, self.sampling, self.where, self.title)
         except Refuted as found:
             raise StepError(
                 f"{self._name()} does not hold:\n  {left}\n  {relation} {right}\n"

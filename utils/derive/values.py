@@ -1,6 +1,5 @@
 """Both sides of a step at a point: their values, and the difference that rounding or quadrature may explain."""
 
-import random
 from typing import Any
 
 import mpmath
@@ -25,10 +24,10 @@ class Sides:
     Level 1 is independent of level 0: twice the digits for closed forms, other nodes for quadrature.
     """
 
-    def __init__(self, left: sp.Expr, right: sp.Expr, domain: Domain, rng: random.Random) -> None:
-        instances = smooth_instances((left, right), domain, rng)
+    def __init__(self, left: sp.Expr, right: sp.Expr, domain: Domain, seed: str) -> None:
+        instances = smooth_instances((left, right), domain, seed)
         self.pair = [_instantiate(side, instances) for side in (left, right)]
-        self.domain = domain
+        self.domain, self.seed = domain, seed
         self.symbols = free_symbols(*self.pair)
         self.bases = {b for s in self.pair for b in s.atoms(sp.IndexedBase)}
         integrals = [i for s in self.pair for i in s.atoms(sp.Integral)]
@@ -82,22 +81,44 @@ class Sides:
         accuracy.error = accuracy.scale = 0.0
         env: dict = {symbol: _number(value, context) for symbol, value in point.items()}
         for base in self.bases:
-            env[base] = _IndexedValues(base, self.domain, draw)
-        found = [code(env) for code in codes]
+            env[base] = _IndexedValues(base, self.domain, f"{self.seed}/{draw}")
+        found = [self._remembered(i, code, env, point, (level, draw), accuracy) for i, code in enumerate(codes)]
         if not all(abs(value) < context.inf for value in found):
             raise UndefinedPoint("a side has no finite value")
         return found[0], found[1], accuracy
 
 
+    def _remembered(self, i: int, code: Any, env: dict, point: dict, which: tuple, accuracy: Accuracy) -> Any:
+        """Evaluate one side; a quadrature that was done at this point for the neighbouring step is not repeated."""
+        side = self.pair[i]
+        if not side.has(sp.Integral, sp.Sum, sp.Product):
+            return code(env)
+        own = side.free_symbols
+        drawn = (self.seed, which[1]) if self.bases else ()
+        key = (side, which[0], self.nested, drawn, tuple((s, v) for s, v in point.items() if s in own))
+        if key not in _MEMORY:
+            accuracy.error = accuracy.scale = 0.0
+            value = code(env)
+            if len(_MEMORY) > 500:
+                _MEMORY.clear()
+            _MEMORY[key] = value, accuracy.error, accuracy.scale
+        value, error, scale = _MEMORY[key]
+        accuracy.error, accuracy.scale = max(accuracy.error, error), max(accuracy.scale, scale)
+        return value
+
+
+_MEMORY: dict[tuple, tuple] = {}
+
+
 class _IndexedValues:
     """Random values of an indexed symbol: the same index has the same value on both sides."""
 
-    def __init__(self, base: sp.IndexedBase, domain: Domain, draw: int) -> None:
-        self.base, self.domain, self.draw = base, domain, draw
+    def __init__(self, base: sp.IndexedBase, domain: Domain, seed: str) -> None:
+        self.base, self.domain, self.seed = base, domain, seed
 
     def __call__(self, index: tuple, context: Any) -> Any:
-        rng = random.Random(f"{self.base}{index}{self.draw}")
-        return _number(self.domain.point([self.base.label], rng)[self.base.label], context)
+        label = self.base.label
+        return _number(self.domain.point([label], f"{self.seed}/{index}")[label], context)
 
 
 def _number(value: sp.Expr, context: Any) -> Any:
