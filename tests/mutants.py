@@ -89,7 +89,9 @@ def swapped_symbols(expr: sp.Expr, symbols: list) -> Iterator[sp.Expr]:
             yield expr.subs({one: other, other: one}, simultaneous=True)
 
 
-def mutants(side: sp.Expr | sp.MatrixBase, most: int, seed: str) -> Iterator[tuple[str, sp.Expr | sp.MatrixBase]]:
+def mutants(
+    side: sp.Expr | sp.MatrixBase, most: int, seed: str
+) -> Iterator[tuple[str, sp.Expr | sp.MatrixBase]]:
     """Yield (operator, changed side): up to `most` of each operator, drawn at random but always the same."""
     rng = random.Random(seed)
     parts = list(entries(side))
@@ -100,7 +102,7 @@ def mutants(side: sp.Expr | sp.MatrixBase, most: int, seed: str) -> Iterator[tup
         found["swapped_symbols"] += [(i, c) for c in swapped_symbols(part, free_symbols(part))]
     for name, changes in found.items():
         for i, changed in rng.sample(changes, min(most, len(changes))):
-            if changed == parts[i] or changed.has(sp.nan, sp.zoo, sp.oo) and not parts[i].has(sp.oo):
+            if changed == parts[i] or (changed.has(sp.nan, sp.zoo, sp.oo) and not parts[i].has(sp.oo)):
                 continue
             new = [*parts[:i], changed, *parts[i + 1 :]]
             yield name, type(side)(*side.shape, new) if isinstance(side, sp.MatrixBase) else changed
@@ -162,14 +164,19 @@ def survey(derivation: Derivation, most: int = 6) -> tuple[Counter, list[str]]:
         if step.status == "assumed":
             continue
         heavy = step.lhs.has(sp.Integral, sp.Sum) or step.rhs.has(sp.Integral, sp.Sum)
-        trials = [(*pair, "") for pair in mutants(step.rhs, min(most, 3) if heavy else most, f"{derivation.title}/{number}")]
+        trials = [
+            (*pair, "")
+            for pair in mutants(step.rhs, min(most, 3) if heavy else most, f"{derivation.title}/{number}")
+        ]
         if step.relation in _FLIPPED:
             trials.append(("flipped relation", step.rhs, _FLIPPED[step.relation]))
         for name, changed, relation in trials:
             found = fate(derivation, step, changed, relation)
             counts[found] += 1
             if found == "survived" or (name == "flipped relation" and found == "weaker"):
-                survivors.append(f"{derivation.title}, step {number}, {name}: {relation or step.relation} {changed}")
+                survivors.append(
+                    f"{derivation.title}, step {number}, {name}: {relation or step.relation} {changed}"
+                )
     return counts, survivors
 
 

@@ -1,4 +1,4 @@
-"""Random points: exact rationals within every symbol's assumptions, and random smooth functions."""
+"""Random points: exact rationals within every symbol's assumptions and declared domain."""
 
 import itertools
 import random
@@ -9,7 +9,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 from sympy.stats.rv import RandomSymbol
 
-__all__ = ["Domain", "check_symbols", "free_symbols", "smooth_instances"]
+__all__ = ["Domain", "check_symbols", "free_symbols"]
 
 _KINDS = (
     "complex", "real", "extended_real", "integer", "rational", "imaginary", "positive", "negative",
@@ -26,7 +26,9 @@ def free_symbols(*sides: Any) -> list[sp.Expr]:
         found |= {s for s in side.free_symbols if isinstance(s, sp.Symbol)} - indexed - matrices
         found |= side.atoms(sp.matrices.expressions.matexpr.MatrixElement)
         for variable in side.atoms(RandomSymbol):
-            found |= getattr(variable.pspace, "distribution", variable.pspace).free_symbols - {variable.symbol}
+            found |= getattr(variable.pspace, "distribution", variable.pspace).free_symbols - {
+                variable.symbol
+            }
     return sorted(found, key=lambda s: (str(s), s.sort_key()))
 
 
@@ -59,14 +61,18 @@ class Domain:
     def __init__(self, declared: Mapping | None = None) -> None:
         self.declared = {}
         for symbol, where in dict(declared or {}).items():
-            if not isinstance(symbol, sp.Symbol | sp.Indexed | AppliedUndef | sp.core.function.UndefinedFunction):
+            if not isinstance(
+                symbol, sp.Symbol | sp.Indexed | AppliedUndef | sp.core.function.UndefinedFunction
+            ):
                 raise TypeError(f"domain: expected symbols as keys, received {symbol!r}")
             if isinstance(where, tuple) and len(where) == 2:
                 self.declared[symbol] = tuple(sp.sympify(b) for b in where)
             elif isinstance(where, list | set | frozenset | range) and len(where):
                 self.declared[symbol] = [sp.sympify(v) for v in where]
             else:
-                raise ValueError(f"domain of {symbol}: expected (lo, hi) or a list of values, received {where!r}")
+                raise ValueError(
+                    f"domain of {symbol}: expected (lo, hi) or a list of values, received {where!r}"
+                )
 
     def values(self, symbol: sp.Expr) -> list | None:
         """Return the finite list of values of a symbol, or None."""
@@ -155,7 +161,9 @@ def _by_assumption(symbol: sp.Expr, rng: random.Random, wide: bool) -> sp.Expr:
 
 def _between(symbol: sp.Expr, low: sp.Expr, high: sp.Expr, rng: random.Random, wide: bool) -> sp.Expr:
     if symbol.is_integer:
-        low = sp.ceiling(low) if low.is_finite else sp.ceiling(high) - 12 if high.is_finite else sp.Integer(-6)
+        low = (
+            sp.ceiling(low) if low.is_finite else sp.ceiling(high) - 12 if high.is_finite else sp.Integer(-6)
+        )
         high = sp.floor(high) if high.is_finite else low + 12
         if low > high:
             raise ValueError(f"domain of {symbol}: no integer between {low} and {high}")
@@ -172,48 +180,3 @@ def _between(symbol: sp.Expr, low: sp.Expr, high: sp.Expr, rng: random.Random, w
     edge = 2 if wide else 60
     share = sp.Rational(rng.randint(edge, 997 - edge), 997)
     return low + (high - low) * share
-
-
-def smooth_instances(sides: Iterable[sp.Basic], domain: Domain, seed: str) -> dict:
-    """Return a random smooth function for every undefined one: `{function class: Lambda}`.
-
-    Positive functions are positive; a function integrated over an infinite range decays like a Gaussian.
-    """
-    functions: dict = {}
-    decaying = set()
-    for side in sides:
-        for applied in side.atoms(AppliedUndef):
-            functions.setdefault((applied.func, len(applied.args)), applied)
-        for integral in side.atoms(sp.Integral):
-            for variable, *ends in integral.limits:
-                if any(not sp.sympify(end).is_finite for end in ends):
-                    inside = integral.function.atoms(AppliedUndef)
-                    decaying |= {a.func for a in inside if variable in a.free_symbols}
-    return {
-        function: _smooth(applied, function in decaying, domain, random.Random(f"{seed}/{function}"))
-        for (function, _), applied in sorted(functions.items(), key=lambda item: str(item[0]))
-    }
-
-
-def _smooth(applied: AppliedUndef, decays: bool, domain: Domain, rng: random.Random) -> sp.Lambda:
-    arguments = sp.symbols(f"a_:{len(applied.args)}", cls=sp.Dummy, real=True)
-
-    def small() -> sp.Rational:
-        return sp.Rational(rng.randint(20, 90) * rng.choice((-1, 1)), 97)
-
-    waves = sp.Rational(0)
-    for argument in arguments:
-        waves += small() * sp.sin(small() * argument + small())
-        waves += small() * sp.cos(small() * sum(arguments) + small())
-    bounds = domain.declared.get(applied, domain.declared.get(applied.func))
-    if isinstance(bounds, tuple):
-        value = bounds[0] + (bounds[1] - bounds[0]) / (1 + sp.exp(waves))
-    elif applied.is_positive or applied.is_nonnegative:
-        value = sp.exp(waves)
-    elif applied.is_negative:
-        value = -sp.exp(waves)
-    else:
-        value = waves + sum((small() * a for a in arguments), sp.Rational(rng.randint(30, 90), 97))
-    if decays:
-        value *= sp.exp(-sum(((a - small()) ** 2 for a in arguments), sp.Integer(0)) / (1 + abs(small())))
-    return sp.Lambda(arguments, value)

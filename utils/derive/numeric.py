@@ -11,20 +11,11 @@ import mpmath
 import sympy as sp
 
 from .errors import UndefinedPoint
+from .names import NAMES
 from .quadrature import Accuracy, Evaluator, break_points, integrate, product_of, series, whole
 
 __all__ = ["compile_expression"]
 
-_NAMES = {
-    sp.exp: "exp", sp.sin: "sin", sp.cos: "cos", sp.tan: "tan", sp.sinh: "sinh", sp.cosh: "cosh",
-    sp.tanh: "tanh", sp.asin: "asin", sp.acos: "acos", sp.atan: "atan", sp.asinh: "asinh", sp.acosh: "acosh",
-    sp.atanh: "atanh", sp.gamma: "gamma", sp.loggamma: "loggamma", sp.erf: "erf", sp.erfc: "erfc",
-    sp.erfi: "erfi", sp.erfinv: "erfinv", sp.factorial: "factorial", sp.binomial: "binomial", sp.beta: "beta",
-    sp.polygamma: "psi", sp.digamma: "digamma", sp.LambertW: "lambertw", sp.besselj: "besselj",
-    sp.besseli: "besseli", sp.besselk: "besselk", sp.zeta: "zeta", sp.Ei: "ei", sp.Abs: "fabs",
-    sp.re: "re", sp.im: "im", sp.conjugate: "conj", sp.floor: "floor", sp.ceiling: "ceil", sp.atan2: "atan2",
-    sp.polylog: "polylog", sp.sign: "sign", sp.li: "li", sp.Si: "si", sp.Ci: "ci", sp.hyper: None,
-}  # fmt: skip
 _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     sp.Lt: lambda a, b: a < b, sp.Le: lambda a, b: a <= b, sp.Gt: lambda a, b: a > b,
     sp.Ge: lambda a, b: a >= b, sp.Eq: lambda a, b: a == b, sp.Ne: lambda a, b: a != b,
@@ -131,14 +122,16 @@ class _Compiler:
 
     def visit_Function(self, expr: sp.Function) -> Evaluator:
         parts = [self.visit(a) for a in expr.args]
-        function = getattr(self.context, _NAMES.get(expr.func) or "", None)
+        function = getattr(self.context, NAMES.get(expr.func) or "", None)
         if function is None:
             return lambda env: self._by_sympy(expr.func, [part(env) for part in parts])
         return lambda env: function(*(part(env) for part in parts))
 
     def _by_sympy(self, function: Any, values: list) -> Any:
         digits = self.context.dps
-        numbers = [sp.Float(v, digits) if not isinstance(v, complex | mpmath.mpc) else sp.sympify(v) for v in values]
+        numbers = [
+            sp.Float(v, digits) if not isinstance(v, complex | mpmath.mpc) else sp.sympify(v) for v in values
+        ]
         found = function(*numbers).evalf(digits)
         if not found.is_number or found.has(sp.nan, sp.zoo) or not found.is_comparable:
             raise UndefinedPoint(f"{function} has no numerical value at {numbers}")

@@ -19,7 +19,7 @@ def as_side(value: Any, what: str) -> Any:
     """Return one side of a step as a SymPy expression or an immutable matrix."""
     if isinstance(value, sp.MatrixBase):
         return sp.ImmutableMatrix(value)
-    if isinstance(value, bool | str) or not hasattr(value, "_sympy_") and isinstance(value, type):
+    if isinstance(value, bool | str) or (not hasattr(value, "_sympy_") and isinstance(value, type)):
         raise TypeError(f"{what}: expected a SymPy expression, received {type(value).__name__} {value!r}")
     try:
         expr = sp.sympify(value, strict=True)
@@ -35,7 +35,9 @@ def as_side(value: Any, what: str) -> Any:
         raise ValueError(f"{what}: {expr} is not a number")
     if expr.has(sp.Float):
         numbers = sorted(map(str, expr.atoms(sp.Float)))
-        raise ValueError(f"{what}: write exact numbers (Rational(1, 3), sqrt(2)), received the floats {numbers}")
+        raise ValueError(
+            f"{what}: write exact numbers (Rational(1, 3), sqrt(2)), received the floats {numbers}"
+        )
     return expr
 
 
@@ -88,7 +90,11 @@ def _map(side: Any, change: Any, *kinds: type) -> Any:
 
 
 def _evaluate(expr: sp.Expr) -> sp.Expr:
-    if isinstance(expr, sp.Derivative) and expr.expr.has(AppliedUndef) and isinstance(expr.expr, AppliedUndef):
+    if (
+        isinstance(expr, sp.Derivative)
+        and expr.expr.has(AppliedUndef)
+        and isinstance(expr.expr, AppliedUndef)
+    ):
         return expr
     try:
         with time_limit(_SECONDS):

@@ -67,7 +67,10 @@ def _ways(left: sp.Expr, right: sp.Expr, domain: Domain) -> Iterator[tuple[str, 
     if opened.has(sp.log):
         yield "split logarithms", lambda: _is_zero(_split_logs(opened))
     if opened.has(sp.exp, sp.sinh, sp.cosh, sp.tanh, sp.sin, sp.cos):
-        yield "exponentials", lambda: _is_zero(sp.cancel(sp.together(sp.powsimp(sp.expand(opened.rewrite(sp.exp))))))
+        yield (
+            "exponentials",
+            lambda: _is_zero(sp.cancel(sp.together(sp.powsimp(sp.expand(opened.rewrite(sp.exp)))))),
+        )
     if opened.has(sp.gamma, sp.factorial, sp.binomial, sp.beta):
         yield "gamma functions", lambda: _is_zero(sp.gammasimp(sp.expand_func(opened)))
     if not residual.has(sp.Integral):

@@ -38,7 +38,7 @@ def whole(value: Any) -> int:
     """Return a value as an integer; an index or a bound that is none is an undefined point."""
     if value != round(value.real if hasattr(value, "real") else value):
         raise UndefinedPoint(f"{value} is not an integer")
-    return int(round(value))
+    return int(value)
 
 
 def break_points(body: sp.Expr, variable: sp.Symbol) -> list[sp.Expr]:
@@ -60,7 +60,12 @@ def break_points(body: sp.Expr, variable: sp.Symbol) -> list[sp.Expr]:
 
 
 def integrate(
-    context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbol, ends: tuple, breaks: list[Evaluator]
+    context: Any,
+    accuracy: Accuracy,
+    body: Evaluator,
+    variable: sp.Symbol,
+    ends: tuple,
+    breaks: list[Evaluator],
 ) -> Evaluator:
     """Return the evaluator of a definite integral by tanh-sinh quadrature (Takahasi and Mori, 1974)."""
 
@@ -71,12 +76,12 @@ def integrate(
         places = _places(context, accuracy, low, high, [b(env) for b in breaks])
         guarded = _guard(context, body, {**env}, variable)
         if context is mpmath.fp:
-            value, error = fast_quadrature(guarded, places)
+            value = fast_quadrature(guarded, places)
         else:
             value, error = context.quad(guarded, places, error=True)
+            accuracy.record(value, error)
         if guarded.failures > 0.3 * guarded.calls:
             raise UndefinedPoint("the integrand is undefined on much of the range")
-        accuracy.record(value, error)
         return value
 
     return integral
@@ -142,7 +147,9 @@ def series(context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbo
     return total
 
 
-def product_of(context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbol, ends: tuple) -> Evaluator:
+def product_of(
+    context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbol, ends: tuple
+) -> Evaluator:
     """Return the evaluator of a finite product."""
 
     def total(env: dict) -> Any:
@@ -181,9 +188,10 @@ def _tail(context: Any, accuracy: Accuracy, term: Callable[[int], Any], start: i
 
 
 def _extrapolate(context: Any, accuracy: Accuracy, term: Callable[[int], Any], start: int, step: int) -> Any:
-    values = []
-    for method in ("richardson+shanks", "euler-maclaurin"):
-        values.append(context.nsum(lambda k: term(start + step * int(k)), [0, context.inf], method=method))
+    methods = ("richardson+shanks", "levin")
+    values = [
+        context.nsum(lambda k: term(start + step * int(k)), [0, context.inf], method=m) for m in methods
+    ]
     accuracy.record(values[0], abs(values[0] - values[1]))
     if abs(values[0] - values[1]) > 1e-12 * abs(values[0]):
         raise UndefinedPoint("the infinite sum could not be summed to 12 digits")

@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 import mpmath
-import sympy as sp
 
-from .formula import formula
+from .formula import formula, latex
 
 if TYPE_CHECKING:
     from .steps import Derivation
@@ -18,9 +17,9 @@ _SIGNS = {"=": "=", "<=": r"\le", ">=": r"\ge"}
 _PLAIN = {"=": "=", "<=": "≤", ">=": "≥"}
 
 
-def number(value: Any) -> str:
-    """Return a number to 20 digits."""
-    return mpmath.nstr(value, 20)
+def number(value: Any, digits: int = 20) -> str:
+    """Return a number as text."""
+    return mpmath.nstr(mpmath.mpmathify(value), digits)
 
 
 def bundle(group: "list[Derivation]", names: list[str] | None = None) -> dict:
@@ -39,7 +38,7 @@ def markdown(derivation: "Derivation", name: str = "") -> str:
         rows.append(f"| {MARKS[step.status]} | ${formula(step.rhs, _SIGNS[step.relation])}$ | {reason} |")
     lines = [heading, "", *rows]
     if derivation.where:
-        made = ", ".join(f"${formula(k)} = {formula(v)}$" for k, v in derivation.where.items())
+        made = ", ".join(f"${latex(k)} = {latex(v)}$" for k, v in derivation.where.items())
         lines += ["", f"where {made}."]
     return "\n".join(lines)
 
@@ -70,10 +69,7 @@ def record(group: "list[Derivation]", names: list[str]) -> dict:
     for derivation, name in zip(group, names, strict=True):
         for step in derivation.steps:
             kept = {key: getattr(step, key) for key in ("relation", "because", "label", "status", "detail")}
-            latex = f"{formula(step.lhs)} {_SIGNS[step.relation]} {formula(step.rhs)}"
-            steps.append({**kept, "latex": latex, "seconds": round(step.seconds, 4), "instance": name})
+            printed = f"{latex(step.lhs)} {_SIGNS[step.relation]} {latex(step.rhs)}"
+            steps.append({**kept, "latex": printed, "seconds": round(step.seconds, 4), "instance": name})
     first = group[0]
     return {"kind": "derivation", "title": first.title, "label": first.label, "steps": steps}
-
-
-assert sp  # the printers need SymPy loaded

@@ -43,7 +43,9 @@ def check(relation: str, left: Any, right: Any, domain: Domain, where: Mapping, 
     """
     left, right = opened(left, where), opened(right, where)
     if getattr(left, "shape", ()) != getattr(right, "shape", ()):
-        raise ValueError(f"shapes differ: {getattr(left, 'shape', 'scalar')} and {getattr(right, 'shape', 'scalar')}")
+        raise ValueError(
+            f"shapes differ: {getattr(left, 'shape', 'scalar')} and {getattr(right, 'shape', 'scalar')}"
+        )
     check_symbols(free_symbols(left, right), domain.declared)
     pairs = list(zip(entries(left), entries(right), strict=True))
     tried = [attack(relation, one, other, domain, seed) for one, other in pairs if one != other]
@@ -83,7 +85,9 @@ class Derivation:
 
     def __post_init__(self) -> None:
         self.lhs = as_side(self.lhs, f"{self.title}: left-hand side")
-        self.where = {sp.sympify(k): as_side(v, f"{self.title}: where {k}") for k, v in dict(self.where).items()}
+        self.where = {
+            sp.sympify(k): as_side(v, f"{self.title}: where {k}") for k, v in dict(self.where).items()
+        }
         self.sampling = Domain(self.domain)
         self._steps: list[Step] = []
 
@@ -99,7 +103,9 @@ class Derivation:
         """Add a checked step `>= expr`."""
         return self._checked(">=", expr, because, label)
 
-    def assume(self, expr: Any, because: str, cite: str, label: str = "", relation: str = "=") -> "Derivation":
+    def assume(
+        self, expr: Any, because: str, cite: str, label: str = "", relation: str = "="
+    ) -> "Derivation":
         """Add a step that is not checked, with the source that proves it."""
         if not isinstance(cite, str) or not cite.strip():
             raise ValueError(f"{self._name()}: an assumed step needs `cite`, its source")
@@ -120,7 +126,9 @@ class Derivation:
         for step in self._steps:
             if step.label == label:
                 return step.rhs
-        raise KeyError(f"{self.title}: no step is labelled {label!r}; labels: {[s.label for s in self._steps if s.label]}")
+        raise KeyError(
+            f"{self.title}: no step is labelled {label!r}; labels: {[s.label for s in self._steps if s.label]}"
+        )
 
     def _name(self) -> str:
         return f"{self.title}, step {len(self._steps) + 1}"

@@ -7,7 +7,8 @@ import sympy as sp
 
 from .errors import UndefinedPoint
 from .expectation import Expectation
-from .instances import Domain, free_symbols, smooth_instances
+from .functions import smooth_instances
+from .instances import Domain, free_symbols
 from .numeric import compile_expression
 from .prepare import evaluate_derivatives
 from .quadrature import Accuracy
@@ -82,11 +83,12 @@ class Sides:
         env: dict = {symbol: _number(value, context) for symbol, value in point.items()}
         for base in self.bases:
             env[base] = _IndexedValues(base, self.domain, f"{self.seed}/{draw}")
-        found = [self._remembered(i, code, env, point, (level, draw), accuracy) for i, code in enumerate(codes)]
+        found = [
+            self._remembered(i, code, env, point, (level, draw), accuracy) for i, code in enumerate(codes)
+        ]
         if not all(abs(value) < context.inf for value in found):
             raise UndefinedPoint("a side has no finite value")
         return found[0], found[1], accuracy
-
 
     def _remembered(self, i: int, code: Any, env: dict, point: dict, which: tuple, accuracy: Accuracy) -> Any:
         """Evaluate one side; a quadrature that was done at this point for the neighbouring step is not repeated."""

@@ -5,7 +5,17 @@ import re
 __all__ = ["width"]
 
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}^_&]|[^\\{}^_&]", re.DOTALL)
-_INVISIBLE = {r"\left", r"\right", r"\bigl", r"\bigr", r"\limits", r"\displaystyle", r"\!", r"\tag", r"\hphantom"}
+_INVISIBLE = {
+    r"\left",
+    r"\right",
+    r"\bigl",
+    r"\bigr",
+    r"\limits",
+    r"\displaystyle",
+    r"\!",
+    r"\tag",
+    r"\hphantom",
+}
 _WORDS = {r"\log": 3, r"\exp": 3, r"\sin": 3, r"\cos": 3, r"\tan": 3, r"\max": 3, r"\min": 3, r"\lim": 3}
 _SPACES = {r"\,": 0.2, r"\;": 0.4, r"\quad": 1.6, r"\ ": 0.4, " ": 0.0}
 _NARROW = dict.fromkeys("(),.[]", 0.6) | dict.fromkeys("+-=<>", 1.7)
