@@ -31,15 +31,11 @@ def closed_forms() -> list[Derivation]:
         Derivation("square", (x + y) ** 2).equals(x**2 + 2 * x * y + y**2, because="expand"),
         Derivation("two coins", kl, domain=UNIT).equals(split, because="split").at_least(0, because="Gibbs"),
         Derivation("ratio of Gaussians", ratio).equals(logs, because="split the logarithm"),
-        Derivation("sigmoid", sp.Derivative(sigmoid, x)).equals(
-            sigmoid * (1 - sigmoid), because="quotient rule"
-        ),
+        Derivation("sigmoid", sp.Derivative(sigmoid, x)).equals(sigmoid * (1 - sigmoid), because="quotient rule"),
         Derivation("hyperbolic", sp.tanh(x)).equals(2 / (1 + sp.exp(-2 * x)) - 1, because="by exponentials"),
         Derivation("root", sp.sqrt(x**2 * sigma)).equals(sp.Abs(x) * sp.sqrt(sigma), because="take out x"),
         Derivation("phase", sp.exp(sp.I * x)).equals(sp.cos(x) + sp.I * sp.sin(x), because="Euler"),
-        Derivation("modulus", z * sp.conjugate(z)).equals(
-            sp.re(z) ** 2 + sp.im(z) ** 2, because="Pythagoras"
-        ),
+        Derivation("modulus", z * sp.conjugate(z)).equals(sp.re(z) ** 2 + sp.im(z) ** 2, because="Pythagoras"),
         Derivation("tail", sp.erfc(x)).equals(1 - sp.erf(x), because="the two tails"),
         Derivation("gamma", sp.gamma(t + 2) / sp.gamma(t)).equals(t * (t + 1), because="recursion twice"),
         Derivation("relu", sp.Max(x, 0)).equals((x + sp.Abs(x)) / 2, because="both halves"),
@@ -78,12 +74,8 @@ def finite_and_matrices() -> list[Derivation]:
     zero = sp.Mul(*(1 - b for b in bits))
     chosen = sp.Piecewise((1, sp.Eq(sum(bits), 0)), (0, True))
     return [
-        Derivation("all zero", zero, domain={b: [0, 1] for b in bits}).equals(
-            chosen, because="each bit is 0"
-        ),
-        Derivation("Cayley-Hamilton", a**2).equals(
-            a.trace() * a - a.det() * sp.eye(2), because="characteristic"
-        ),
+        Derivation("all zero", zero, domain={b: [0, 1] for b in bits}).equals(chosen, because="each bit is 0"),
+        Derivation("Cayley-Hamilton", a**2).equals(a.trace() * a - a.det() * sp.eye(2), because="characteristic"),
     ]
 
 

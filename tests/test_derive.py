@@ -4,10 +4,11 @@ import sys
 import threading
 import time
 
+import chapter
 import pytest
+import specimens
 import sympy as sp
 
-from tests import chapter, specimens
 from utils.derive import Derivation, StepError, UnevaluableStep
 from utils.derive.clock import time_limit
 from utils.derive.errors import TimeLimitError

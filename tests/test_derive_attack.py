@@ -1,8 +1,8 @@
 import pytest
+import specimens
 import sympy as sp
 from sympy.stats import Expectation, Exponential, Normal, Probability
 
-from tests import specimens
 from utils.derive import Derivation, StepError, UnevaluableStep
 from utils.derive.instances import Domain
 from utils.derive.nodes import fast_quadrature

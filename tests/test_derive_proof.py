@@ -92,11 +92,7 @@ def test_cases_are_proved_one_by_one() -> None:
 
 
 def test_what_survives_but_is_not_proved_is_sampled() -> None:
-    step = (
-        Derivation("root", (sp.log(t) + sp.log(q)) / 2)
-        .at_most(sp.log((t + q) / 2), because="concave")
-        .steps[0]
-    )
+    step = Derivation("root", (sp.log(t) + sp.log(q)) / 2).at_most(sp.log((t + q) / 2), because="concave").steps[0]
     assert step.status == "sampled"
     assert step.detail == "24 points, 30 digits"
 

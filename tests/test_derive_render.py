@@ -2,10 +2,10 @@ import json
 import re
 
 import pytest
+import specimens
 import sympy as sp
 from sympy.stats import Expectation, Normal
 
-from tests import specimens
 from utils.derive import Derivation
 from utils.derive.formula import WIDTH, formula, latex
 from utils.derive.render import LEDGER
@@ -71,9 +71,7 @@ def test_the_ledger_record_is_json_with_the_schema() -> None:
 
 
 def test_a_family_displays_every_size() -> None:
-    family = Derivation.for_each(
-        (2, 3), lambda n: Derivation("power", x**n).equals(x * x ** (n - 1), because="split")
-    )
+    family = Derivation.for_each((2, 3), lambda n: Derivation("power", x**n).equals(x * x ** (n - 1), because="split"))
     bundle = family._repr_mimebundle_()
     assert bundle["text/markdown"].count("**power**") == 2
     assert "$n = 3$" in bundle["text/markdown"]
@@ -126,9 +124,7 @@ def test_a_wide_integrand_breaks_inside_brackets(wrap: type) -> None:
     variable = k if wrap is sp.Sum else x
     printed = formula(wrap(LONG.subs(x, variable), (variable, 0, 5)), "=")
     assert printed.count(r"\bigl(") == printed.count(r"\bigr)") == 1
-    assert printed.startswith(
-        r"\begin{aligned} &= \int" if wrap is sp.Integral else r"\begin{aligned} &= \sum"
-    )
+    assert printed.startswith(r"\begin{aligned} &= \int" if wrap is sp.Integral else r"\begin{aligned} &= \sum")
 
 
 def test_a_short_formula_stays_on_one_line() -> None:

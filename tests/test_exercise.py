@@ -92,17 +92,13 @@ def test_a_function_is_compared_on_random_inputs() -> None:
     ex = Exercise("softplus", answer=softplus, inputs=draw)
     assert ex.check(torch.nn.functional.softplus)
     assert "entry 0 of your result is" in ex.check(torch.relu).message
-    assert (
-        "your function raised RuntimeError" in ex.check(lambda v: v @ torch.zeros(2, dtype=v.dtype)).message
-    )
+    assert "your function raised RuntimeError" in ex.check(lambda v: v @ torch.zeros(2, dtype=v.dtype)).message
     assert "returns 1 numbers, not 3" in ex.check(torch.sum).message
     assert ex.check(3).message == "Expected a function, received int 3."
 
 
 def test_a_function_needs_inputs() -> None:
-    with pytest.raises(
-        ValueError, match="'softplus': a function is compared on random inputs: give `inputs`"
-    ):
+    with pytest.raises(ValueError, match="'softplus': a function is compared on random inputs: give `inputs`"):
         Exercise("softplus", answer=softplus)
 
 

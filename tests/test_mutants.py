@@ -1,10 +1,11 @@
 from collections import Counter
 
+import chapter
 import pytest
+import specimens
 import sympy as sp
+from mutants import OPERATORS, fate, mutants, survey
 
-from tests import chapter, specimens
-from tests.mutants import OPERATORS, fate, mutants, survey
 from utils.derive import Derivation
 
 x, y = sp.symbols("x y", positive=True)

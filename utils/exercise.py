@@ -67,24 +67,20 @@ class Exercise:
         if callable(self.answer) and not isinstance(self.answer, sp.Basic | sp.MatrixBase):
             self._kind = "function"
             if not callable(self.inputs):
-                raise ValueError(
-                    f"exercise {self.name!r}: a function is compared on random inputs: give `inputs`"
-                )
+                raise ValueError(f"exercise {self.name!r}: a function is compared on random inputs: give `inputs`")
         elif self._kind == "expression":
             self.answer = as_side(self.answer, f"exercise {self.name!r}")
 
     def check(self, attempt: Any) -> Verdict:
         """Compare an attempt with the answer and say where they differ."""
-        problem = {"number": self._number, "expression": self._expression, "function": self._function}[
-            self._kind
-        ](attempt)
+        problem = {"number": self._number, "expression": self._expression, "function": self._function}[self._kind](
+            attempt
+        )
         return Verdict(problem is None, problem or "")
 
     def _expression(self, attempt: Any) -> str | None:
         symbols = free_symbols(self.answer)
-        wanted = (
-            f"an expression of {', '.join(map(str, symbols))}" if symbols else "an expression without symbols"
-        )
+        wanted = f"an expression of {', '.join(map(str, symbols))}" if symbols else "an expression without symbols"
         if isinstance(attempt, str):
             return f"Expected {wanted}, received the text {attempt!r}: write it with SymPy, without quotes."
         try:
@@ -124,9 +120,7 @@ class Exercise:
             try:
                 mine = list(_flat(attempt(*arguments)))
             except Exception as problem:
-                return (
-                    f"With the arguments ({shown}) your function raised {type(problem).__name__}: {problem}."
-                )
+                return f"With the arguments ({shown}) your function raised {type(problem).__name__}: {problem}."
             if len(mine) != len(expected):
                 return f"With the arguments ({shown}) your function returns {len(mine)} numbers, not {len(expected)}."
             for place, (value, wanted) in enumerate(zip(mine, expected, strict=True)):

@@ -44,9 +44,7 @@ class Attack:
     def __str__(self) -> str:
         points = f"{self.points} point{'s' * (self.points != 1)}"
         if self.draws:
-            return (
-                f"{points} of {self.draws} draws, |z| at most {self.z:.1f} (refuted beyond {THRESHOLD:.0f})"
-            )
+            return f"{points} of {self.draws} draws, |z| at most {self.z:.1f} (refuted beyond {THRESHOLD:.0f})"
         return f"{points}, {self.digits} digits"
 
 

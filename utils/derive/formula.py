@@ -96,11 +96,7 @@ def _product(expr: sp.Mul, room: int) -> list[str]:
     if below != 1:
         front = rf"\frac{{1}}{{{latex(below)}}}"
         inner = _lines(above, room - 4)
-        return (
-            _around(front + " " + _OPEN, inner, _CLOSE)
-            if isinstance(above, sp.Add)
-            else _around(front, inner, "")
-        )
+        return _around(front + " " + _OPEN, inner, _CLOSE) if isinstance(above, sp.Add) else _around(front, inner, "")
     return _powers(expr.as_ordered_factors(), room)
 
 

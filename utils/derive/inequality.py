@@ -81,12 +81,7 @@ def _inside(point: sp.Expr, symbol: sp.Symbol, within: Opener) -> bool:
     stand_in = next((s for s in fresh if s.name == f"u_{symbol}"), None)
     if stand_in is None:
         opened = within(point)
-        return bool(
-            opened.is_positive
-            if symbol.is_positive
-            else opened.is_negative
-            if symbol.is_negative
-            else opened.is_real
-        )
+        signs = {symbol.is_positive: opened.is_positive, symbol.is_negative: opened.is_negative}
+        return bool(signs.get(True, opened.is_real))
     solved = sp.solve(image - within(point), stand_in)
     return len(solved) == 1 and bool(sp.factor(solved[0]).is_positive)

@@ -26,9 +26,7 @@ def free_symbols(*sides: Any) -> list[sp.Expr]:
         found |= {s for s in side.free_symbols if isinstance(s, sp.Symbol)} - indexed - matrices
         found |= side.atoms(sp.matrices.expressions.matexpr.MatrixElement)
         for variable in side.atoms(RandomSymbol):
-            found |= getattr(variable.pspace, "distribution", variable.pspace).free_symbols - {
-                variable.symbol
-            }
+            found |= getattr(variable.pspace, "distribution", variable.pspace).free_symbols - {variable.symbol}
     return sorted(found, key=lambda s: (str(s), s.sort_key()))
 
 
@@ -61,18 +59,14 @@ class Domain:
     def __init__(self, declared: Mapping | None = None) -> None:
         self.declared = {}
         for symbol, where in dict(declared or {}).items():
-            if not isinstance(
-                symbol, sp.Symbol | sp.Indexed | AppliedUndef | sp.core.function.UndefinedFunction
-            ):
+            if not isinstance(symbol, sp.Symbol | sp.Indexed | AppliedUndef | sp.core.function.UndefinedFunction):
                 raise TypeError(f"domain: expected symbols as keys, received {symbol!r}")
             if isinstance(where, tuple) and len(where) == 2:
                 self.declared[symbol] = tuple(sp.sympify(b) for b in where)
             elif isinstance(where, list | set | frozenset | range) and len(where):
                 self.declared[symbol] = [sp.sympify(v) for v in where]
             else:
-                raise ValueError(
-                    f"domain of {symbol}: expected (lo, hi) or a list of values, received {where!r}"
-                )
+                raise ValueError(f"domain of {symbol}: expected (lo, hi) or a list of values, received {where!r}")
 
     def values(self, symbol: sp.Expr) -> list | None:
         """Return the finite list of values of a symbol, or None."""
@@ -119,7 +113,7 @@ class Domain:
             if isinstance(where, list):
                 value = rng.choice(where)
             elif where:
-                value = _between(symbol, *(b.subs(found) for b in where), rng, wide)
+                value = _between(symbol, *(b if b.is_number else b.subs(found) for b in where), rng, wide)
             else:
                 value = _by_assumption(symbol, rng, wide)
             if _allowed(symbol, value):
@@ -161,9 +155,7 @@ def _by_assumption(symbol: sp.Expr, rng: random.Random, wide: bool) -> sp.Expr:
 
 def _between(symbol: sp.Expr, low: sp.Expr, high: sp.Expr, rng: random.Random, wide: bool) -> sp.Expr:
     if symbol.is_integer:
-        low = (
-            sp.ceiling(low) if low.is_finite else sp.ceiling(high) - 12 if high.is_finite else sp.Integer(-6)
-        )
+        low = sp.ceiling(low) if low.is_finite else sp.ceiling(high) - 12 if high.is_finite else sp.Integer(-6)
         high = sp.floor(high) if high.is_finite else low + 12
         if low > high:
             raise ValueError(f"domain of {symbol}: no integer between {low} and {high}")

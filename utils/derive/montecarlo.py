@@ -25,9 +25,7 @@ THRESHOLD = 6.0
 _ROUNDS = (1_000, 20_000)
 
 
-def gap_by_draws(
-    left: sp.Expr, right: sp.Expr, point: dict, rng: random.Random
-) -> tuple[float, float, float, int]:
+def gap_by_draws(left: sp.Expr, right: sp.Expr, point: dict, rng: random.Random) -> tuple[float, float, float, int]:
     """Return the estimates of both sides, the z-score of their difference, and the number of draws."""
     estimate = _Estimate(left, right, point)
     for draws in _ROUNDS:

@@ -129,9 +129,7 @@ class _Compiler:
 
     def _by_sympy(self, function: Any, values: list) -> Any:
         digits = self.context.dps
-        numbers = [
-            sp.Float(v, digits) if not isinstance(v, complex | mpmath.mpc) else sp.sympify(v) for v in values
-        ]
+        numbers = [sp.Float(v, digits) if not isinstance(v, complex | mpmath.mpc) else sp.sympify(v) for v in values]
         found = function(*numbers).evalf(digits)
         if not found.is_number or found.has(sp.nan, sp.zoo) or not found.is_comparable:
             raise UndefinedPoint(f"{function} has no numerical value at {numbers}")

@@ -24,9 +24,7 @@ def as_side(value: Any, what: str) -> Any:
     try:
         expr = sp.sympify(value, strict=True)
     except sp.SympifyError:
-        raise TypeError(
-            f"{what}: expected a SymPy expression, received {type(value).__name__} {value!r}"
-        ) from None
+        raise TypeError(f"{what}: expected a SymPy expression, received {type(value).__name__} {value!r}") from None
     if isinstance(expr, sp.MatrixBase):
         return sp.ImmutableMatrix(expr)
     if not isinstance(expr, sp.Expr | sp.MatrixExpr):
@@ -35,9 +33,7 @@ def as_side(value: Any, what: str) -> Any:
         raise ValueError(f"{what}: {expr} is not a number")
     if expr.has(sp.Float):
         numbers = sorted(map(str, expr.atoms(sp.Float)))
-        raise ValueError(
-            f"{what}: write exact numbers (Rational(1, 3), sqrt(2)), received the floats {numbers}"
-        )
+        raise ValueError(f"{what}: write exact numbers (Rational(1, 3), sqrt(2)), received the floats {numbers}")
     return expr
 
 
@@ -90,11 +86,7 @@ def _map(side: Any, change: Any, *kinds: type) -> Any:
 
 
 def _evaluate(expr: sp.Expr) -> sp.Expr:
-    if (
-        isinstance(expr, sp.Derivative)
-        and expr.expr.has(AppliedUndef)
-        and isinstance(expr.expr, AppliedUndef)
-    ):
+    if isinstance(expr, sp.Derivative) and expr.expr.has(AppliedUndef) and isinstance(expr.expr, AppliedUndef):
         return expr
     try:
         with time_limit(_SECONDS):

@@ -147,9 +147,7 @@ def series(context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbo
     return total
 
 
-def product_of(
-    context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbol, ends: tuple
-) -> Evaluator:
+def product_of(context: Any, accuracy: Accuracy, body: Evaluator, variable: sp.Symbol, ends: tuple) -> Evaluator:
     """Return the evaluator of a finite product."""
 
     def total(env: dict) -> Any:
@@ -189,9 +187,7 @@ def _tail(context: Any, accuracy: Accuracy, term: Callable[[int], Any], start: i
 
 def _extrapolate(context: Any, accuracy: Accuracy, term: Callable[[int], Any], start: int, step: int) -> Any:
     methods = ("richardson+shanks", "levin")
-    values = [
-        context.nsum(lambda k: term(start + step * int(k)), [0, context.inf], method=m) for m in methods
-    ]
+    values = [context.nsum(lambda k: term(start + step * int(k)), [0, context.inf], method=m) for m in methods]
     accuracy.record(values[0], abs(values[0] - values[1]))
     if abs(values[0] - values[1]) > 1e-12 * abs(values[0]):
         raise UndefinedPoint("the infinite sum could not be summed to 12 digits")

@@ -43,9 +43,7 @@ def check(relation: str, left: Any, right: Any, domain: Domain, where: Mapping, 
     """
     left, right = opened(left, where), opened(right, where)
     if getattr(left, "shape", ()) != getattr(right, "shape", ()):
-        raise ValueError(
-            f"shapes differ: {getattr(left, 'shape', 'scalar')} and {getattr(right, 'shape', 'scalar')}"
-        )
+        raise ValueError(f"shapes differ: {getattr(left, 'shape', 'scalar')} and {getattr(right, 'shape', 'scalar')}")
     check_symbols(free_symbols(left, right), domain.declared)
     pairs = list(zip(entries(left), entries(right), strict=True))
     tried = [attack(relation, one, other, domain, seed) for one, other in pairs if one != other]
@@ -85,9 +83,7 @@ class Derivation:
 
     def __post_init__(self) -> None:
         self.lhs = as_side(self.lhs, f"{self.title}: left-hand side")
-        self.where = {
-            sp.sympify(k): as_side(v, f"{self.title}: where {k}") for k, v in dict(self.where).items()
-        }
+        self.where = {sp.sympify(k): as_side(v, f"{self.title}: where {k}") for k, v in dict(self.where).items()}
         self.sampling = Domain(self.domain)
         self._steps: list[Step] = []
 
@@ -103,9 +99,7 @@ class Derivation:
         """Add a checked step `>= expr`."""
         return self._checked(">=", expr, because, label)
 
-    def assume(
-        self, expr: Any, because: str, cite: str, label: str = "", relation: str = "="
-    ) -> "Derivation":
+    def assume(self, expr: Any, because: str, cite: str, label: str = "", relation: str = "=") -> "Derivation":
         """Add a step that is not checked, with the source that proves it."""
         if not isinstance(cite, str) or not cite.strip():
             raise ValueError(f"{self._name()}: an assumed step needs `cite`, its source")

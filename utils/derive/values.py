@@ -83,9 +83,7 @@ class Sides:
         env: dict = {symbol: _number(value, context) for symbol, value in point.items()}
         for base in self.bases:
             env[base] = _IndexedValues(base, self.domain, f"{self.seed}/{draw}")
-        found = [
-            self._remembered(i, code, env, point, (level, draw), accuracy) for i, code in enumerate(codes)
-        ]
+        found = [self._remembered(i, code, env, point, (level, draw), accuracy) for i, code in enumerate(codes)]
         if not all(abs(value) < context.inf for value in found):
             raise UndefinedPoint("a side has no finite value")
         return found[0], found[1], accuracy
