@@ -1,5 +1,6 @@
 """Curves of expressions, live in the browser because the expressions are compiled to it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from utils.explore.figure import PALETTE, Widget, styled
 
 __all__ = ["Plotted", "curves"]
 
+RULES = ((4, 3), (1, 3), (9, 3, 1, 3))
 DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 4), (12, 3))
 
 
@@ -92,29 +94,13 @@ class Curves(Widget):
                 },
             },
         }
-        x_scale = {"type": "log" if s["log_x"] else "linear", "domain": [lo, hi], "nice": False}
-        y_scale = {"type": "log" if s["log_y"] else "linear", "zero": False}
-        if s["y_domain"]:
-            y_scale |= {"domain": list(s["y_domain"]), "nice": False}
         axes = {
-            "x": {
-                "field": "x",
-                "type": "quantitative",
-                "title": x_title,
-                "scale": x_scale,
-                "axis": {"tickCount": 6, "labelOverlap": True},
-            },
-            "y": {
-                "field": "y",
-                "type": "quantitative",
-                "title": s["y"],
-                "scale": y_scale,
-                "axis": {"tickCount": 5, "labelOverlap": True},
-            },
+            "x": _axis("x", x_title, (lo, hi), s["log_x"], ticks=6),
+            "y": _axis("y", s["y"], s["y_domain"], s["log_y"], ticks=5),
         }
         marks = [
-            _mark("rule", {"x": e}, signals, axes, strokeDash=[4, 3], strokeWidth=1.5, clip=True)
-            for e in self.rules.values()
+            _mark("rule", {"x": e}, signals, axes, strokeDash=RULES[i % len(RULES)], strokeWidth=1.5, clip=True)
+            for i, e in enumerate(self.rules.values())
         ]
         marks += [
             _mark(
@@ -144,6 +130,18 @@ class Curves(Widget):
         return sketch(self, values)
 
 
+def _axis(field: str, title: str, domain: tuple[float, float] | None, log: bool, ticks: int) -> dict:
+    """Return the encoding of an axis; a logarithmic one over two decades or more has its grid at powers of ten."""
+    scale = {"type": "log" if log else "linear", "zero": False}
+    axis = {"tickCount": ticks, "labelOverlap": True}
+    if domain:
+        scale |= {"domain": list(domain), "nice": False}
+    if domain and log and domain[1] / domain[0] >= 100:
+        first, last = math.ceil(math.log10(domain[0]) - 1e-9), math.floor(math.log10(domain[1]) + 1e-9)
+        axis["values"] = [10.0**k for k in range(first, last + 1, 1 + (last - first) // 8)]
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+
+
 def _mark(kind: str, at: dict, signals: Mapping, axes: Mapping, **look) -> dict:
     return {
         "data": {"values": [{}]},
@@ -161,7 +159,9 @@ def _legend(lines: Sequence[str], points: Sequence[str], rules: Sequence[str]) -
         (swatch.format(stroke.format(PALETTE[i], " ".join(map(str, DASHES[i])))), label)
         for i, label in enumerate(lines)
     ]
-    entries += [(swatch.format(stroke.format("currentColor", "4 3")), label) for label in rules if label]
+    dashes = [" ".join(map(str, RULES[i % len(RULES)])) for i in range(len(rules))]
+    pairs = zip(dashes, rules, strict=True)
+    entries += [(swatch.format(stroke.format("currentColor", dash)), label) for dash, label in pairs if label]
     dot = 'circle cx="15" cy="5" r="4.5" fill="currentColor"'
     entries += [(swatch.format(dot), label) for label in points]
     item = '<li style="display:inline-block;margin:0 1.2em 0 0">{} {}</li>'

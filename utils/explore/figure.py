@@ -16,6 +16,7 @@ __all__ = ["PALETTE", "Widget", "styled"]
 PALETTE = ("#2b7bba", "#d55e00", "#0b8f6a", "#b0579a", "#8a7300", "#7d7d7d")
 WIDE, NARROW = 680, 330
 _INK = "currentColor"
+_TAIL = re.compile(r"-?\d+\.\d{2,}")  # a picture needs no hundredths of a pixel
 _GUIDE = {
     "labelColor": _INK,
     "titleColor": _INK,
@@ -69,6 +70,10 @@ def converter():
     return vl_convert
 
 
+def _tenth(number: re.Match) -> str:
+    return f"{float(number[0]):.1f}".removesuffix(".0")
+
+
 def still(spec: Mapping, width: int | None = None) -> str:
     """Return the chart as an SVG picture at its present values, `width` pixels wide if it is fluid.
 
@@ -77,6 +82,7 @@ def still(spec: Mapping, width: int | None = None) -> str:
     if width and spec.get("width") == "container":
         spec = {**spec, "width": width}
     picture = converter().vegalite_to_svg(dict(spec), vl_version="6.4")
+    picture = re.sub(r' d="[^"]*"', lambda path: _TAIL.sub(_tenth, path[0]), picture)
     for i, found in enumerate(re.findall(r' id="([^"]+)"', picture)):  # vl-convert counts on from call to call
         picture = re.sub(rf'( id="|url\(#|href="#){re.escape(found)}\b', rf"\g<1>part{i}", picture)
     mark = "w" + hashlib.sha256(picture.encode()).hexdigest()[:8]

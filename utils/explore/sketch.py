@@ -11,6 +11,7 @@ import torch
 
 from utils import figures
 from utils.bridge import to_torch
+from utils.explore.curves import RULES
 from utils.explore.figure import PALETTE
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def sketch(widget: Curves, values: Mapping) -> str:
         fig, axis = plt.subplots(figsize=(6.8, looks["height"] / 100))
         for expr, colour, dashes in zip(widget.lines.values(), PALETTE, widget.dashes, strict=False):
             axis.plot(at, height(expr, at), color=colour, linestyle=(0, dashes) if dashes[1] else "-")
-        for expr in widget.rules.values():
-            axis.axvline(float(height(expr)), color=mpl.rcParams["text.color"], linestyle="--", linewidth=1.2)
+        for i, expr in enumerate(widget.rules.values()):
+            style = {"linestyle": (0, RULES[i % len(RULES)]), "linewidth": 1.4}
+            axis.axvline(float(height(expr)), color=mpl.rcParams["text.color"], **style)
         for pair in widget.points.values():
             axis.plot(*(float(height(expr)) for expr in pair), "o", color=mpl.rcParams["text.color"])
         axis.grid(alpha=0.2)
