@@ -42,9 +42,9 @@ def payload(html: str) -> dict:
 
 def test_curves_name_their_expressions_and_ranges():
     widget = decay(points={"half": (sp.log(2) / k, sp.Rational(1, 2))}, rules={"mean": 1 / k})
-    assert list(widget.expressions) == ["decay", "mean", "half, x", "half, y"]
+    assert list(widget.expressions) == ["decay", "rule mean", "point half, x", "point half, y"]
     assert widget.expressions["decay"].ranges == {t: (0.0, 2.0), k: (0.0, 5.0), b: (0.1, 10.0)}
-    assert widget.expressions["mean"].expr == 1 / k
+    assert widget.expressions["rule mean"].expr == 1 / k
 
 
 def test_curves_hand_the_page_formulas_and_signals(page):
@@ -111,6 +111,9 @@ BAD_CURVES = {
     "at most 6 curves": lambda: curves(dict.fromkeys("abcdefg", t), (t, 0, 1, ""), y="", title="", description="d"),
     "one control for each symbol": lambda: curves(
         {"a": t}, (t, 0, 1, ""), [Slider(t, 0, 1, 1)], y="", title="", description="d"
+    ),
+    "sliders that move something, received b": lambda: curves(
+        {"a": k * t}, (t, 0, 1, ""), [Slider(k, 0, 1, 1), Slider(b, 0, 1, 1)], y="", title="", description="d"
     ),
     "a logarithmic axis needs a positive range": lambda: decay(log_x=True),
     "Slider expects a symbol": lambda: Slider("k", 0, 1, 0),

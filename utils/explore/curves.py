@@ -47,6 +47,10 @@ class Curves(Widget):
             raise ValueError(f"curves: expected at most {len(PALETTE)} curves, received {len(self.lines)}")
         if not self.lines or not self.description.strip():
             raise ValueError("curves: expected one or more curves and a description of what they show")
+        used = set().union(*(plotted.expr.free_symbols for plotted in self.expressions.values()))
+        idle = [c.label for c in self.controls if c.symbol not in used]
+        if idle:
+            raise ValueError(f"curves: expected sliders that move something, received {', '.join(idle)}")
 
     @property
     def expressions(self) -> dict[str, Plotted]:
@@ -54,69 +58,59 @@ class Curves(Widget):
         ranges = {c.symbol: (c.lo, c.hi) for c in self.controls}
         over_x = {self.x[0]: (float(self.x[1]), float(self.x[2])), **ranges}
         found = {label: Plotted(sp.sympify(e), over_x) for label, e in self.lines.items()}
-        found |= {label: Plotted(sp.sympify(e), ranges) for label, e in self.rules.items()}
+        found |= {f"rule {label}": Plotted(sp.sympify(e), ranges) for label, e in self.rules.items()}
         for label, pair in self.points.items():
             for axis, e in zip("xy", pair, strict=True):
-                found[f"{label}, {axis}"] = Plotted(sp.sympify(e), ranges)
+                found[f"point {label}, {axis}"] = Plotted(sp.sympify(e), ranges)
         return found
 
     def _layers(self) -> list[dict]:
-        symbol, lo, hi, x_title = self.x
-        n, s = self.settings["n"], self.settings
+        _, lo, hi, x_title = self.x
+        s = self.settings
         signals = {c.symbol: f"p{i}" for i, c in enumerate(self.controls)}
-        names = {**signals, symbol: "datum.x"}
-        share = f"datum.i / {n - 1}"
-        at = f"{lo} * pow({hi / lo}, {share})" if s["log_x"] else f"{lo} + {hi - lo} * {share}"
-        fields = [f"y{i}" for i in range(len(self.lines))]
-        formulas = zip(fields, self.lines.values(), strict=True)
-        drawable = "isFinite(datum.y) && datum.y > 0" if s["log_y"] else "isFinite(datum.y)"
-        lines = {
-            "data": {"sequence": {"start": 0, "stop": n, "as": "i"}},
-            "transform": [
-                {"calculate": at, "as": "x"},
-                *({"calculate": to_vega(e, names), "as": f} for f, e in formulas),
-                {"fold": fields, "as": ["curve", "y"]},
-                {"calculate": f"{drawable} ? datum.y : null", "as": "y"},
-            ],
-            "mark": {"type": "line", "clip": True},
-            "encoding": {
-                "color": {
-                    "field": "curve",
-                    "type": "nominal",
-                    "legend": None,
-                    "scale": {"domain": fields, "range": list(PALETTE[: len(fields)])},
-                },
-                "strokeDash": {
-                    "field": "curve",
-                    "type": "nominal",
-                    "legend": None,
-                    "scale": {"domain": fields, "range": [list(d) for d in DASHES[: len(fields)]]},
-                },
-            },
-        }
         axes = {
             "x": _axis("x", x_title, (lo, hi), s["log_x"], ticks=6),
             "y": _axis("y", s["y"], s["y_domain"], s["log_y"], ticks=5),
         }
+        fields = [f"y{i}" for i in range(len(self.lines))]
+        looks = {"color": PALETTE, "strokeDash": DASHES}
+        kinds = {
+            channel: {
+                "field": "curve",
+                "type": "nominal",
+                "legend": None,
+                "scale": {"domain": fields, "range": list(values[: len(fields)])},
+            }
+            for channel, values in looks.items()
+        }
+        lines = {**self._points(fields, signals), "mark": {"type": "line", "clip": True}, "encoding": axes | kinds}
+        ink = {"strokeWidth": 1.5, "clip": True}
         marks = [
-            _mark("rule", {"x": e}, signals, axes, strokeDash=RULES[i % len(RULES)], strokeWidth=1.5, clip=True)
+            _mark("rule", {"x": e}, signals, axes, strokeDash=RULES[i % len(RULES)], **ink)
             for i, e in enumerate(self.rules.values())
         ]
+        dot = {"filled": True, "size": 90, "opacity": 1, "clip": True, "color": "currentColor"}
         marks += [
-            _mark(
-                "point",
-                {"x": e, "y": f},
-                signals,
-                axes,
-                filled=True,
-                size=90,
-                opacity=1,
-                clip=True,
-                color="currentColor",
-            )
-            for e, f in self.points.values()
+            _mark("point", dict(zip("xy", pair, strict=True)), signals, axes, **dot) for pair in self.points.values()
         ]
-        return [{**lines, "encoding": {**axes, **lines["encoding"]}}, *marks]
+        return [lines, *marks]
+
+    def _points(self, fields: Sequence[str], signals: Mapping) -> dict:
+        """Return the data of the curves: the points of x, and each expression computed on them."""
+        symbol, lo, hi, _ = self.x
+        share = f"datum.i / {self.settings['n'] - 1}"
+        at = f"{lo} * pow({hi / lo}, {share})" if self.settings["log_x"] else f"{lo} + {hi - lo} * {share}"
+        drawable = "isFinite(datum.y) && datum.y > 0" if self.settings["log_y"] else "isFinite(datum.y)"
+        formulas = [to_vega(e, {**signals, symbol: "datum.x"}) for e in self.lines.values()]
+        return {
+            "data": {"sequence": {"start": 0, "stop": self.settings["n"], "as": "i"}},
+            "transform": [
+                {"calculate": at, "as": "x"},
+                *({"calculate": formula, "as": field} for field, formula in zip(fields, formulas, strict=True)),
+                {"fold": list(fields), "as": ["curve", "y"]},
+                {"calculate": f"{drawable} ? datum.y : null", "as": "y"},
+            ],
+        }
 
     def spec(self, values: Mapping) -> dict:
         """Return the Vega-Lite specification with the sliders at `values`."""
@@ -200,7 +194,7 @@ def curves(
         height: of the chart, in pixels; `n`: points on each curve.
 
     Raises:
-        ValueError: a symbol without a slider, a range that a logarithm does not have, no description.
+        ValueError: a symbol without a slider, a slider without its symbol, a range that a logarithm does not have, no description.
 
     >>> t, k = sp.symbols("t k")
     >>> curves({"decay": sp.exp(-k * t)}, (t, 0, 1, "time"), [Slider(k, 0, 5, 1)], y="share",
