@@ -194,7 +194,8 @@ def curves(
         height: of the chart, in pixels; `n`: points on each curve.
 
     Raises:
-        ValueError: a symbol without a slider, a slider without its symbol, a range that a logarithm does not have, no description.
+        ValueError: a symbol without a slider, a slider without its symbol, a range that a
+            logarithm does not have, no description.
 
     >>> t, k = sp.symbols("t k")
     >>> curves({"decay": sp.exp(-k * t)}, (t, 0, 1, "time"), [Slider(k, 0, 5, 1)], y="share",
