@@ -86,7 +86,7 @@
         observer.unobserve(target);
         start(target).catch((error) => console.error(error));
       }
-    }, { rootMargin: "800px" });
+    }, { rootMargin: "200px" });
     document.querySelectorAll("figure.widget").forEach((figure) => observer.observe(figure));
   }
 
