@@ -16,12 +16,18 @@ def requirements(name):
     return [line for line in lines if line and not line.startswith(("#", "-r"))]
 
 
+def body_lines(function):
+    """Lines of a function without its signature and its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
 def test_modules_and_functions_stay_small(module):
     source = module.read_text()
     assert source.count("\n") <= 220
     functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert not {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 45}
+    assert {f.name: body_lines(f) for f in functions if body_lines(f) > 40} == {}
 
 
 @pytest.mark.parametrize("module", sorted((ROOT / "utils").rglob("*.py")), ids=lambda m: str(m.relative_to(ROOT)))

@@ -27,7 +27,7 @@
 
   // What is wider than its box scrolls inside itself, and the keyboard can reach it. Looked at as it comes near:
   // a page with hundreds of formulas is laid out piece by piece.
-  const scrollers = "article :is(pre, div.math, .table-box, .derivation td, :is(p, li, dd):has(> .math))";
+  const scrollers = "article :is(pre, figure.plot, div.math, .table-box, .derivation td, :is(p, li, dd):has(> .math))";
   const near = new IntersectionObserver((entries) => {
     const wide = entries.filter(({ isIntersecting, target }) => isIntersecting && target.scrollWidth > target.clientWidth + 1);
     for (const { target } of wide) {

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -89,7 +90,7 @@ def still(spec: Mapping, width: int | None = None) -> str:
     return re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{mark}-", picture)
 
 
-class Widget:
+class Widget(ABC):
     """A chart with controls: HTML for the page, ipywidgets in a kernel.
 
     A subclass says what is drawn: `spec(values)` is the Vega-Lite specification at some values of the
@@ -101,9 +102,9 @@ class Widget:
     title = description = legend = ""
     controls: Sequence[Slider | Choice] = ()
 
+    @abstractmethod
     def spec(self, values: Mapping) -> dict:
         """Return the Vega-Lite specification at `values`."""
-        raise NotImplementedError
 
     def payload(self) -> dict:
         """Return what the page needs besides the specification."""
