@@ -13,10 +13,11 @@ import re
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["COLOURS", "Shown", "grid", "show", "use"]
+__all__ = ["COLOURS", "Shown", "cells", "grid", "show", "use"]
 
 # Blue, vermilion, green, purple, ochre: 3:1 or more on #ffffff and on #121212, chosen with colour blindness in mind.
 COLOURS = ("#2b7bba", "#d55e00", "#0b8f6a", "#b0579a", "#8a7300")
@@ -131,6 +132,63 @@ def grid(
         if titles:
             axis.set_title(titles[i], fontsize=9)
     return show(fig, alt)
+
+
+def cells(
+    tables: dict[str, Tensor],
+    columns: int,
+    *,
+    alt: str,
+    texts: dict[str, list[str]] | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Shown:
+    """Heat maps of small tables, each cell with its value written in it.
+
+    Args:
+        tables: title -> `(rows, columns)` values; not a number is drawn grey and without a value.
+        columns: heat maps a row of the figure.
+        alt: text description of the whole figure.
+        texts: title -> one short text a cell, row by row, drawn above the value (an arrow, say).
+        limits: values at the two ends of the colour scale; default: the smallest and the largest value of all tables.
+
+    Raises:
+        ValueError: no tables, a table that is not two-dimensional, `columns` below 1, or a wrong number of texts.
+    """
+    texts = texts or {}
+    if not tables or columns < 1 or any(table.ndim != 2 for table in tables.values()):
+        shapes = {title: tuple(table.shape) for title, table in tables.items()}
+        raise ValueError(f"cells: expected tables (rows, columns) and columns >= 1, got {shapes} and {columns}")
+    for title, words in texts.items():
+        if title not in tables or len(words) != tables[title].numel():
+            raise ValueError(f"cells: expected a text for each cell of a table, got {len(words)} for {title!r}")
+    low, high = limits or _range(tables.values())
+    height, width = next(iter(tables.values())).shape
+    rows = -(-len(tables) // columns)
+    cell = min(0.62, 6.4 / columns / width)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(columns * width * cell, rows * (height * cell + 0.3)), squeeze=False
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (title, table) in zip(axes.flat, tables.items(), strict=False):
+        axis.set_title(title)
+        _heat(axis, table.detach().cpu(), texts.get(title), low, high)
+    return show(fig, alt)
+
+
+def _range(tables) -> tuple[float, float]:
+    values = torch.cat([table[table.isfinite()].flatten().detach().cpu() for table in tables])
+    return float(values.min()), float(values.max())
+
+
+def _heat(axis, table: Tensor, words: list[str] | None, low: float, high: float) -> None:
+    axis.imshow(table.numpy(), vmin=low, vmax=high, cmap=mpl.colormaps["viridis"].with_extremes(bad="#888888"))
+    for k, value in enumerate(table.flatten().tolist()):
+        i, j = divmod(k, table.shape[1])
+        lines = [words[k]] if words and words[k] else []
+        lines += [f"{value:.1f}"] if value == value else []
+        ink = "black" if value > low + 0.42 * (high - low) else "white"
+        axis.text(j, i, "\n".join(lines), ha="center", va="center", fontsize=9, color=ink, linespacing=0.95)
 
 
 def _inline(svg: str, alt: str) -> str:

@@ -18,6 +18,7 @@ def grid_chart(
     title: str = "value",
     scheme: str = "viridis",
     dots: str | None = None,
+    outline: str | None = None,
 ) -> alt.LayerChart:
     """Return a heat map of a grid world, an arrow and the value written in each cell.
 
@@ -30,6 +31,7 @@ def grid_chart(
         cell: side of a cell in pixels; `shape`: rows and columns.
         value, arrow: names of the two columns; `title`: of the colour legend; `scheme`: its colours.
         dots: name of a column in [0, 1], for example the share of visits, drawn as the area of a dot.
+        outline: name of a column of CSS colours ("" for none) that frame their cells.
     """
     rows, columns = shape
     lo, hi = domain
@@ -58,4 +60,7 @@ def grid_chart(
         place = {"xOffset": 0.34 * cell, "yOffset": -0.34 * cell}
         dot = base.mark_circle(color=DOT, opacity=1, stroke="#fff", **place)
         layers.append(dot.transform_filter(f"datum['{dots}'] > 0").encode(size=size))
+    if outline:
+        frame = base.transform_filter(f"datum['{outline}'] != ''").mark_rect(filled=False, strokeWidth=4)
+        layers.append(frame.encode(stroke=alt.Stroke(f"{outline}:N", scale=None, legend=None)))
     return alt.layer(*layers).properties(width=columns * cell, height=rows * cell)
