@@ -12,7 +12,7 @@ from torch import Tensor
 
 from utils.gridworld import World
 
-__all__ = ["Robots", "draw", "episode_returns", "walk"]
+__all__ = ["Robots", "draw", "episode_returns", "play", "walk"]
 
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
@@ -109,3 +109,33 @@ def episode_returns(rewards: Tensor, over: Tensor, episodes: int) -> Tensor:
     totals = rewards.cumsum(0)
     ends = [totals[over[:, run], run][:episodes] for run in range(rewards.shape[1])]
     return torch.stack([end.diff(prepend=end.new_zeros(1)) for end in ends])
+
+
+def play(env, policy: Tensor, episodes: int, seed: int = 0) -> Tensor:
+    """The returns `(episodes,)` of a deterministic policy in the Gymnasium environment itself.
+
+    Args:
+        env: an environment with integer observations; one that need not end needs a time limit.
+        policy: `(S,)` the action of each state.
+        episodes: at least 1; episode `i` is reset with the seed `seed + i`.
+
+    Raises:
+        ValueError: `episodes` below 1, or a policy of the wrong shape.
+
+    >>> import gymnasium
+    >>> right_then_down = torch.tensor([2, 2, 1, 0, 1, 0, 1, 0, 2, 2, 1, 0, 2, 2, 2, 0])
+    >>> play(gymnasium.make("FrozenLake-v1", is_slippery=False), right_then_down, episodes=1)
+    tensor([1.], dtype=torch.float64)
+    """
+    if episodes < 1 or policy.shape != (env.observation_space.n,):
+        expected = f"episodes >= 1 and policy ({env.observation_space.n},)"
+        raise ValueError(f"play: expected {expected}, got {episodes} and {tuple(policy.shape)}")
+    actions, returns = policy.tolist(), torch.zeros(episodes, dtype=torch.float64)
+    for episode in range(episodes):
+        s, _ = env.reset(seed=seed + episode)
+        over = False
+        while not over:
+            s, r, terminated, truncated, _ = env.step(actions[s])
+            returns[episode] += r
+            over = terminated or truncated
+    return returns
