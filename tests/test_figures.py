@@ -83,3 +83,29 @@ def test_the_same_figure_gives_the_same_bytes():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_cells_write_every_value_and_text_and_leave_holes_empty():
+    tables = {"left": torch.tensor([[1.0, -2.5]]), "right": torch.tensor([[float("nan"), 3.0]])}
+    svg = figures.cells(tables, 2, alt="two small tables of values", texts={"left": ["up", ""]}).svg
+    words = re.findall(r">([^<>\s][^<>]*)</t", svg)
+    assert [w for w in words if w in ("left", "right")] == ["left", "right"]
+    assert "up" in svg
+    assert svg.count("nan") == 0
+    for value in ("1.0", "2.5", "3.0"):
+        assert value in svg
+
+
+@pytest.mark.parametrize(
+    ("tables", "columns", "texts", "message"),
+    [
+        ({}, 1, None, "expected tables"),
+        ({"a": torch.zeros(3)}, 1, None, r"\(3,\)"),
+        ({"a": torch.zeros(1, 2)}, 0, None, "columns >= 1"),
+        ({"a": torch.zeros(1, 2)}, 1, {"a": ["x"]}, "got 1 for 'a'"),
+        ({"a": torch.zeros(1, 2)}, 1, {"b": ["x", "y"]}, "got 2 for 'b'"),
+    ],
+)
+def test_cells_say_what_they_expected(tables, columns, texts, message):
+    with pytest.raises(ValueError, match=message):
+        figures.cells(tables, columns, alt="a table of values", texts=texts)

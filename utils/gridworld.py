@@ -119,20 +119,20 @@ def optimal_values(world: World, gamma: float, epsilon: float = 0.0) -> tuple[Te
 
     Raises:
         ValueError: `gamma` or `epsilon` outside [0, 1].
-        RuntimeError: no convergence in 100,000 sweeps (a discount of 1 in a world without an end).
+        RuntimeError: no convergence in 20,000 sweeps (a discount of 1 in a world without an end).
 
     Source: Bellman (1957), Dynamic Programming. Taught in: reinforcement/temporal-difference.
     """
     if not (0 <= gamma <= 1 and 0 <= epsilon <= 1):
         raise ValueError(f"optimal_values: expected gamma and epsilon in [0, 1], got {gamma} and {epsilon}")
     v = world.P.new_zeros(len(world.P))
-    for _ in range(100_000):
+    for _ in range(20_000):
         q = (world.P * (world.R + gamma * v * ~world.terminal)).sum(-1)
         v_next = ~world.terminal * ((1 - epsilon) * q.amax(-1) + epsilon * q.mean(-1))
         change, v = (v_next - v).abs().max(), v_next
         if change < 1e-12:
             return v, q.round(decimals=9)
-    raise RuntimeError("optimal_values: no convergence in 100,000 sweeps; expected a discount below 1 or an end")
+    raise RuntimeError("optimal_values: no convergence in 20,000 sweeps; expected a discount below 1 or an end")
 
 
 def policy_frame(discount: float, slip: float, forbidden_reward: float, exploration: float) -> list[dict]:
