@@ -202,6 +202,13 @@ def test_a_grid_worlds_chart_draws_walls_arrows_values_and_visits():
         grid_chart(alt.NamedData(name="frame"), (1, 1))
 
 
+def test_outlined_cells_take_the_colour_of_their_column():
+    drawn = grid_chart(alt.NamedData(name="frame"), (0, 1), outline="mark").to_dict()["layer"][-1]
+    assert drawn["mark"]["filled"] is False
+    assert drawn["encoding"]["stroke"] == {"field": "mark", "legend": None, "scale": None, "type": "nominal"}
+    assert drawn["transform"] == [{"filter": "datum['mark'] != ''"}]
+
+
 # --- in a kernel ---
 
 

@@ -161,7 +161,7 @@ def test_sarsa_takes_the_action_that_its_target_promised(td):
 def test_sarsa_that_draws_its_action_twice_is_caught():
     # Published: NeuromatchAcademy/course-content issue 459.
     source = next(code for code in cells(SLUG) if "def learn(" in code)
-    broken = source.replace("torch.where(over, act(robots.s), a_next)", "act(robots.s)")
+    broken = source.replace("torch.where(terminated | truncated, act(robots.s), a_next)", "act(robots.s)")
     assert broken != source
     names = {"torch": torch, "draw": draw, "epsilon_greedy": epsilon_greedy}
     exec(broken, names)

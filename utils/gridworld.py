@@ -147,7 +147,7 @@ def policy_frame(discount: float, slip: float, forbidden_reward: float, explorat
     missed = 1 - torch.eye(len(v)).to(step)  # [s, goal]: the probability of not having met the goal
     for _ in range(30):
         missed = (step @ missed).fill_diagonal_(0)
-    frame = dict.fromkeys(FORBIDDEN, "#e4572e") | {TARGET: "#111111"}
+    frame = dict.fromkeys(FORBIDDEN, "#e4572e") | {TARGET: "#4cc9ff"}
     return [
         {
             **{"row": s // _SIDE, "column": s % _SIDE, "value": float(v[s]), "arrow": moves},
