@@ -55,12 +55,19 @@ def grid_chart(
             text=alt.Text(f"{value}:Q", format=".2f"), color=ink
         ),
     ]
+    layers += _marks(base, cell, dots, outline)
+    return alt.layer(*layers).properties(width=columns * cell, height=rows * cell)
+
+
+def _marks(base: alt.Chart, cell: int, dots: str | None, outline: str | None) -> list[alt.Chart]:
+    """Return what is drawn over the cells: a dot in the corner, a frame."""
+    marks = []
     if dots:
         size = alt.Size(f"{dots}:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0, (0.22 * cell) ** 2]))
         place = {"xOffset": 0.34 * cell, "yOffset": -0.34 * cell}
         dot = base.mark_circle(color=DOT, opacity=1, stroke="#fff", **place)
-        layers.append(dot.transform_filter(f"datum['{dots}'] > 0").encode(size=size))
+        marks.append(dot.transform_filter(f"datum['{dots}'] > 0").encode(size=size))
     if outline:
         frame = base.transform_filter(f"datum['{outline}'] != ''").mark_rect(filled=False, strokeWidth=4)
-        layers.append(frame.encode(stroke=alt.Stroke(f"{outline}:N", scale=None, legend=None)))
-    return alt.layer(*layers).properties(width=columns * cell, height=rows * cell)
+        marks.append(frame.encode(stroke=alt.Stroke(f"{outline}:N", scale=None, legend=None)))
+    return marks
