@@ -64,6 +64,15 @@ def test_a_wrong_bound_is_refuted(lhs: sp.Expr, rhs: sp.Expr, relation: str) -> 
     assert refuted(lhs, rhs, relation)
 
 
+def test_a_bound_that_fails_in_a_small_place_only_is_refuted() -> None:
+    """A disc of radius 1/7: six of ten thousand random points fall into it, the descent finds it."""
+    assert refuted((x - 1) ** 2 + (y - 2) ** 2, sp.Rational(1, 49), "at_least")
+    skip, data = sp.symbols("c s", real=True)[0], t
+    squared = skip**2 * sigma**2 + data**2 * (1 - skip) ** 2
+    wrong = sigma**2 * data**4 / (sigma + data**2) ** 2 + data**2 * (1 - data**2 / (sigma**2 + data**2)) ** 2
+    assert refuted(squared, wrong, "at_least")
+
+
 def test_a_residual_that_simplify_misjudges_is_still_evaluated() -> None:
     assert status(t * sp.log(2) / 2 + (t + 1) * sp.log(2) / 2 - sp.log(2) / 2, t * sp.log(2)) == "proved"
     assert status(sp.sqrt(5 + 2 * sp.sqrt(6)), sp.sqrt(2) + sp.sqrt(3)) in ("proved", "sampled")

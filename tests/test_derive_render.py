@@ -13,7 +13,7 @@ from utils.derive.width import width
 
 x, y = sp.symbols("x y", real=True)
 t, sigma = sp.symbols("t sigma", positive=True)
-LONG = sum(sp.Symbol(f"theta_{i}", real=True) * sp.exp(-x * i) / (i + sigma) for i in range(2, 12))
+LONG = sum((-1) ** i * sp.Symbol(f"theta_{i}", real=True) * sp.exp(-x * i) / (i + sigma) for i in range(2, 12))
 
 
 def shown() -> Derivation:
