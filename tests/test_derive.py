@@ -8,6 +8,7 @@ import chapter
 import pytest
 import specimens
 import sympy as sp
+from sympy.stats import Normal
 
 from utils.derive import Derivation, StepError, UnevaluableStep
 from utils.derive.clock import time_limit
@@ -168,6 +169,24 @@ def test_definitions_are_put_in_and_may_chain() -> None:
     assert d.equals(t**2 + 6 * t, because="put in").steps[0].status == "proved"
     with pytest.raises(StepError, match="does not hold"):
         d.equals(t**2 + 5 * t, because="wrong")
+
+
+def test_a_definition_declared_positive_restricts_the_domain() -> None:
+    assert Derivation("root", sp.Abs(x - 1) + t - t, where={t: x - 1}).equals(x - 1, because="it is t").steps
+    with pytest.raises(UnevaluableStep, match=r"t is not positive where it is -x\*\*2 - 1"):
+        Derivation("root", sp.Abs(x), where={t: -(x**2) - 1}).equals(x, because="nowhere")
+    with pytest.raises(ValueError, match=r"nowhere, step 1: t is not positive where it is -x\*\*2 - 1"):
+        Derivation("nowhere", sp.sqrt(t**2), where={t: -(x**2) - 1}).equals(-(x**2) - 1, because="SymPy took the root")
+
+
+def test_values_are_shown_to_enough_digits_to_differ() -> None:
+    with pytest.raises(StepError, match=r"left  1\.0{27}1\d*\n  right 1\.0"):
+        Derivation("d", 1 + sp.exp(-100) + sp.Rational(1, 10**28)).equals(1 + sp.exp(-100), because="tiny")
+
+
+def test_a_loose_random_symbol_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"random symbols outside an expectation: \['z'\]"):
+        Derivation("d", Normal("z", 0, 1) + x).equals(x, because="no")
 
 
 def test_for_each_holds_one_derivation_a_size() -> None:

@@ -185,6 +185,23 @@ def test_both_sides_complex_is_no_agreement() -> None:
         status(sp.log(-(x**2) - 1), 2 * sp.log(-(x**2) - 1) - sp.log(-(x**2) - 1) + sp.log(-(x**4) - 1))
 
 
+def test_a_divergent_integral_that_cancels_by_symmetry_is_an_error() -> None:
+    with pytest.raises(UnevaluableStep):
+        status(sp.Integral(1 / x, (x, -1, 1)), sp.Integer(0))
+
+
+def test_a_delta_is_integrated_first() -> None:
+    assert status(sp.Integral(sp.DiracDelta(x - t) * x**2, (x, -sp.oo, sp.oo)), t**2) == "proved"
+    with pytest.raises(UnevaluableStep, match="is no function: integrate it"):
+        status(sp.DiracDelta(x), 2 * sp.DiracDelta(x))
+
+
+def test_determinants_and_traces_are_evaluated() -> None:
+    a = sp.Matrix(2, 2, sp.symbols("a_:4", real=True))
+    assert status(sp.Determinant(a), a.det()) == "proved"
+    assert refuted(sp.Trace(a), a[0, 0] - a[1, 1])
+
+
 def test_nested_integrals_are_believed_only_if_the_nodes_agree() -> None:
     inside = sp.Integral(x * y * sp.Heaviside(x - y), (x, 0, 1), (y, 0, 1))
     assert status(inside, sp.Rational(1, 8)) in ("proved", "sampled")

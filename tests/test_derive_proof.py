@@ -30,6 +30,7 @@ def way(lhs: sp.Expr, rhs: sp.Expr, domain: Domain | None = None, relation: str 
         (sp.gamma(t + 2), t * (t + 1) * sp.gamma(t), None),
         (sp.Integral(sp.exp(-(x**2)), (x, -sp.oo, sp.oo)), sp.sqrt(sp.pi), None),
         (sp.Sum(p**k, (k, 0, sp.oo)), 1 / (1 - p), UNIT),
+        (sp.Max(x, y) + sp.Min(x, y), x + y, None),
         (sp.cos(2 * x), 1 - 2 * sp.sin(x) ** 2, None),
         (sp.exp(-((x - a) ** 2) / 2) / sp.exp(-(x**2) / 2), sp.exp(a * x - a**2 / 2), None),
     ],

@@ -127,6 +127,13 @@ def test_a_wide_integrand_breaks_inside_brackets(wrap: type) -> None:
     assert printed.startswith(r"\begin{aligned} &= \int" if wrap is sp.Integral else r"\begin{aligned} &= \sum")
 
 
+def test_a_wide_derivative_breaks_inside_brackets() -> None:
+    printed = formula(sp.Derivative(LONG, x), "=")
+    assert printed.startswith(r"\begin{aligned} &= \frac{\partial}{\partial x} \bigl(")
+    assert printed.count(r"\bigl(") == printed.count(r"\bigr)") == 1
+    assert printed.count(r"\left") == printed.count(r"\right")
+
+
 def test_a_short_formula_stays_on_one_line() -> None:
     assert formula(x + y, "=") == r"\displaystyle = x + y"
 

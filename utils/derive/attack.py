@@ -69,13 +69,19 @@ class _Attack:
         cases = self.domain.cases(symbols)
         finite = bool(cases) and not sides.bases and all(self.domain.values(s) for s in symbols)
         wanted = len(cases) if finite else max(self._wanted(), min(len(cases), 64))
-        used = failed = 0
+        used = failed = rejected = 0
         problem = ""
         while used < wanted and failed < (1 if finite else 3 * wanted + 10):
             wide = used % 3 == 2 and not (sides.summed or sides.drawn)
-            point = self.domain.point(symbols, f"{self.seed}/{used + failed}", wide)
+            point = self.domain.point(symbols, f"{self.seed}/{used + failed + rejected}", wide)
             if cases:
-                point.update(cases[(used + failed) % len(cases)])
+                point.update(cases[(used + failed + rejected) % len(cases)])
+            outside = self.domain.admits(point)
+            if outside:
+                rejected, problem = rejected + 1, f"{outside}, at {show_point(point)}"
+                if rejected > 60 * wanted:
+                    break
+                continue
             try:
                 self.margins.append((self.compare(point), point))
                 used += 1
@@ -91,7 +97,7 @@ class _Attack:
 
     def _wanted(self) -> int:
         sides = self.sides
-        if sides.drawn:
+        if sides.drawn or sides.nested:
             return 2
         if sides.integrated:
             return 3
@@ -106,7 +112,7 @@ class _Attack:
             return self._compare_draws(point)
         first = self.sides.values(point, 0, self.draw)
         margin = self._margin(*first)
-        if margin is not None and (self.draw > 1 or self.sides.summed):
+        if margin is not None and (self.draw > 1 or self.sides.nested):
             return margin
         second = self.sides.values(point, 1, self.draw)  # the first point always: rounding hides nothing
         margin = self._margin(*second)
@@ -149,6 +155,8 @@ class _Attack:
             step = sp.Rational(1, 2)
             for turn in range(_WALK):
                 moved = self._moved(point, step, turn)
+                if self.domain.admits(moved):
+                    continue
                 try:
                     found = self.compare(moved)
                 except UNDEFINED:

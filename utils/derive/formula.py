@@ -151,6 +151,12 @@ def _series(expr: sp.Sum, room: int) -> list[str]:
     return _within(front, expr.function, behind, room)
 
 
+def _derivative(expr: sp.Derivative, room: int) -> list[str]:
+    whole, inner = latex(expr), latex(expr.expr)
+    front = whole.partition(inner)[0].strip().removesuffix(r"\left(")
+    return _around(front + _OPEN, _lines(expr.expr, room - 4), _CLOSE)
+
+
 def _within(front: str, inner: sp.Expr, behind: str, room: int) -> list[str]:
     lines = _lines(inner, room - min(width(front), 8))
     if _PRINTER.parenthesize(inner, PRECEDENCE["Mul"], strict=True) == _PRINTER.doprint(inner):
@@ -166,6 +172,7 @@ _SPLIT: dict[type, Callable[[Any, int], list[str]]] = {
     sp.Add: _sum,
     sp.Mul: _product,
     sp.Integral: _integral,
+    sp.Derivative: _derivative,
     sp.Sum: _series,
     sp.Product: _series,
     sp.exp: _exponential,

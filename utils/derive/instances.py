@@ -5,9 +5,13 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import mpmath
 import sympy as sp
 from sympy.core.function import AppliedUndef
 from sympy.stats.rv import RandomSymbol
+
+from .numeric import compile_expression
+from .quadrature import Accuracy
 
 __all__ = ["Domain", "check_symbols", "free_symbols"]
 
@@ -53,11 +57,13 @@ def check_symbols(symbols: Iterable[sp.Expr], domain: Mapping) -> None:
 class Domain:
     """Where symbols live: their own assumptions, narrowed by `(lo, hi)` or a list of values.
 
-    Bounds may contain other symbols: `{s: (0, t)}` keeps s below t.
+    Bounds may contain other symbols: `{s: (0, t)}` keeps s below t. A defined symbol that is declared positive
+    restricts the domain to where its definition is positive.
     """
 
-    def __init__(self, declared: Mapping | None = None) -> None:
+    def __init__(self, declared: Mapping | None = None, defined: Mapping | None = None) -> None:
         self.declared = {}
+        self.signs = [_SignTest(name, value) for name, value in dict(defined or {}).items() if _signed(name, value)]
         for symbol, where in dict(declared or {}).items():
             if not isinstance(symbol, sp.Symbol | sp.Indexed | AppliedUndef | sp.core.function.UndefinedFunction):
                 raise TypeError(f"domain: expected symbols as keys, received {symbol!r}")
@@ -72,6 +78,10 @@ class Domain:
         """Return the finite list of values of a symbol, or None."""
         where = self.declared.get(symbol)
         return where if isinstance(where, list) else None
+
+    def admits(self, point: Mapping) -> str:
+        """Return "" or which defined symbol has not its declared sign at the point."""
+        return next((problem for test in self.signs if (problem := test(point))), "")
 
     def contains(self, symbol: sp.Expr, value: sp.Expr) -> bool:
         """Return whether a value is inside the declared bounds (those that are numbers)."""
@@ -119,6 +129,31 @@ class Domain:
             if _allowed(symbol, value):
                 return value
         raise ValueError(f"no value of {symbol} within its domain {where} meets its assumptions")
+
+
+def _signed(name: sp.Basic, value: Any) -> bool:
+    if not isinstance(value, sp.Expr) or value.has(AppliedUndef, sp.Integral, sp.Sum, sp.Indexed):
+        return False
+    return bool(name.is_nonnegative or name.is_nonpositive)
+
+
+class _SignTest:
+    """Whether a defined symbol has its declared sign at a point."""
+
+    def __init__(self, name: sp.Basic, value: sp.Expr) -> None:
+        self.name, self.value, self.sign = name, value, 1 if name.is_nonnegative else -1
+        self.code, self.symbols = compile_expression(value, mpmath.fp, Accuracy()), value.free_symbols
+
+    def __call__(self, point: Mapping) -> str:
+        if not self.symbols <= set(point):
+            return ""
+        try:
+            found = self.code({s: complex(v) if v.has(sp.I) else float(v) for s, v in point.items()})
+        except (ArithmeticError, ValueError):
+            return f"{self.name} = {self.value} has no value"
+        if isinstance(found, complex) or self.sign * found < 0:
+            return f"{self.name} is not {'positive' if self.sign > 0 else 'negative'} where it is {self.value}"
+        return ""
 
 
 def _allowed(symbol: sp.Expr, value: sp.Expr) -> bool:

@@ -135,6 +135,9 @@ class _Compiler:
             raise UndefinedPoint(f"{function} has no numerical value at {numbers}")
         return self.context.mpf(str(found))
 
+    def visit_DiracDelta(self, expr: sp.DiracDelta) -> Evaluator:
+        raise UndefinedPoint(f"{expr} is no function: integrate it")
+
     def visit_Heaviside(self, expr: sp.Heaviside) -> Evaluator:
         inner, middle = self.visit(expr.args[0]), self.visit(expr.args[1])
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
+from sympy.stats.rv import RandomSymbol
 
 from .clock import time_limit
 from .errors import TimeLimitError, UnevaluableStep
-from .expectation import KINDS, open_expectation
+from .expectation import KINDS, Expectation, open_expectation
 
 __all__ = ["as_side", "entries", "evaluate_derivatives", "open_side", "substitute"]
 
@@ -64,6 +65,11 @@ def open_side(side: Any) -> Any:
         except (ValueError, AttributeError):
             raise UnevaluableStep(f"{side} has no explicit shape: check it at sizes 2, 3, 4") from None
     side = _map(side, open_expectation, *KINDS)
+    side = _map(side, lambda e: e.doit(), sp.Determinant, sp.Trace)
+    side = _map(side, lambda e: e.doit() if e.has(sp.DiracDelta) else e, sp.Integral)
+    loose = {v for v in side.atoms(RandomSymbol) if side.replace(Expectation, lambda *_: sp.Integer(0)).has(v)}
+    if loose:
+        raise ValueError(f"random symbols outside an expectation: {sorted(map(str, loose))}")
     return evaluate_derivatives(side)
 
 

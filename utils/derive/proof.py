@@ -59,6 +59,8 @@ def _ways(left: sp.Expr, right: sp.Expr, domain: Domain) -> Iterator[tuple[str, 
     if residual.has(sp.Integral, sp.Sum, sp.Product, sp.Derivative):
         residual = _settle(sp.expand(residual.doit()), domain)
         yield "evaluate", lambda: _is_zero(residual) or _is_zero(sp.expand(residual))
+    if residual.has(sp.Max, sp.Min):
+        yield "absolute values", lambda: _is_zero(sp.expand(residual.rewrite(sp.Abs)))
     if residual.has(sp.erf, sp.erfc):
         residual = residual.rewrite(sp.erf)
         yield "erf", lambda: _is_zero(sp.expand(residual))

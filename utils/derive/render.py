@@ -9,7 +9,7 @@ from .formula import formula, latex
 if TYPE_CHECKING:
     from .steps import Derivation
 
-__all__ = ["LEDGER", "bundle", "markdown", "number", "record", "text"]
+__all__ = ["LEDGER", "apart", "bundle", "markdown", "number", "record", "text"]
 
 LEDGER = "application/vnd.book.ledger+json"
 MARKS = {"proved": "✓", "sampled": "≈", "assumed": "§"}
@@ -20,6 +20,15 @@ _PLAIN = {"=": "=", "<=": "≤", ">=": "≥"}
 def number(value: Any, digits: int = 20) -> str:
     """Return a number as text."""
     return mpmath.nstr(mpmath.mpmathify(value), digits)
+
+
+def apart(left: Any, right: Any) -> tuple[str, str]:
+    """Return two numbers as text, to enough digits that they differ."""
+    for digits in (20, 40, 80):
+        shown = number(left, digits), number(right, digits)
+        if shown[0] != shown[1]:
+            break
+    return shown
 
 
 def bundle(group: "list[Derivation]", names: list[str] | None = None) -> dict:

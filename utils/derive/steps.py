@@ -48,6 +48,7 @@ def check(relation: str, left: Any, right: Any, domain: Domain, where: Mapping, 
     pairs = list(zip(entries(left), entries(right), strict=True))
     tried = [attack(relation, one, other, domain, seed) for one, other in pairs if one != other]
     if not tried:
+        _somewhere(domain, seed)
         return "proved", "identical"
     weakest = min(tried, key=lambda t: (t.digits, t.points))
     way = prove(relation, pairs, domain)
@@ -56,6 +57,14 @@ def check(relation: str, left: Any, right: Any, domain: Domain, where: Mapping, 
     if all(t.exhaustive for t in tried):
         return "proved", f"all {max(t.points for t in tried)} cases"
     return "sampled", str(weakest)
+
+
+def _somewhere(domain: Domain, seed: str) -> None:
+    """The definitions' declared signs must be possible: an identity may rest on what SymPy did with them."""
+    symbols = sorted(set().union(*(test.symbols for test in domain.signs)), key=str)
+    problems = [domain.admits(domain.point(symbols, f"{seed}/{i}")) for i in range(60 if symbols else 0)]
+    if problems and all(problems):
+        raise ValueError(problems[0])
 
 
 @dataclass
@@ -84,7 +93,7 @@ class Derivation:
     def __post_init__(self) -> None:
         self.lhs = as_side(self.lhs, f"{self.title}: left-hand side")
         self.where = {sp.sympify(k): as_side(v, f"{self.title}: where {k}") for k, v in dict(self.where).items()}
-        self.sampling = Domain(self.domain)
+        self.sampling = Domain(self.domain, {name: opened(value, self.where) for name, value in self.where.items()})
         self._steps: list[Step] = []
 
     def equals(self, expr: Any, because: str, label: str = "") -> "Derivation":
@@ -146,10 +155,10 @@ class Derivation:
         try:
             return check(relation, left, right, self.sampling, self.where, self.title)
         except Refuted as found:
+            values = render.apart(found.left, found.right)
             raise StepError(
                 f"{self._name()} does not hold:\n  {left}\n  {relation} {right}\n"
-                f"at {show_point(found.point)}\n  left  {render.number(found.left)}\n"
-                f"  right {render.number(found.right)}"
+                f"at {show_point(found.point)}\n  left  {values[0]}\n  right {values[1]}"
             ) from None
         except UnevaluableStep as problem:
             raise UnevaluableStep(f"{self._name()} can be neither refuted nor evaluated: {problem}") from None

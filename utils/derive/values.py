@@ -44,7 +44,7 @@ class Sides:
     @property
     def digits(self) -> int:
         """How many digits an agreement has been seen to."""
-        return max(1, min(30, int(-mpmath.log10(self.lost)))) if self.lost else 10 if self.nested else 30
+        return max(1, min(30, int(-mpmath.log10(self.lost)))) if self.lost else 9 if self.nested else 30
 
     def values(self, point: dict, level: int, draw: int = 0) -> tuple[Any, Any, Any]:
         """Return left, right and the slack between them at a point."""
@@ -68,7 +68,7 @@ class Sides:
         left, right = second[:2]
         size = max(abs(left), abs(right))
         moved = abs(first[0] - left) + abs(first[1] - right)
-        slack = max(1e-10 * size, 30 * moved)
+        slack = max(1e-9 * size, 30 * moved)
         if slack > 1e-6 * max(size, 1e-6):
             raise UndefinedPoint(f"nested quadrature moved by {moved:.1e} with its nodes")
         self.lost = max(self.lost, slack / size if size else 0.0)
