@@ -8,5 +8,6 @@ from utils.explore.controls import Slider
 from utils.explore.curves import Plotted, curves
 from utils.explore.frames import frames
 from utils.explore.grids import grid_chart
+from utils.explore.tiles import tile_chart, tiles
 
-__all__ = ["Plotted", "Slider", "curves", "frames", "grid_chart"]
+__all__ = ["Plotted", "Slider", "curves", "frames", "grid_chart", "tile_chart", "tiles"]
