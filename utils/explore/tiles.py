@@ -47,13 +47,13 @@ def tile_chart(count: int, columns: int, size: tuple[int, int] = (8, 8), cell: i
         "y": alt.Y("row:O", axis=None, scale=alt.Scale(domain=list(range(down)), padding=0)),
     }
     grey = alt.Color("ink:Q", scale=alt.Scale(range=["#f4f4f4", "#111"], domain=[0, 1]), legend=None)
-    shade = alt.condition("isValid(datum.ink)", grey, alt.value("#7aa7d6"))
 
     def chart(frame: alt.NamedData) -> alt.LayerChart:
         base = alt.Chart(frame)
         words = base.transform_filter("datum.words != ''").mark_text(align="left", fontSize=13)
         words = words.encode(x=alt.value(0), y=alt.value(-12), text="words:N")
-        cells = base.mark_rect(invalid=None).encode(**place, color=shade)
-        return alt.layer(cells, words).properties(width=across * cell, height=down * cell)
+        unknown = base.mark_rect(color="#7aa7d6").encode(**place)
+        known = base.transform_filter("isValid(datum.ink)").mark_rect().encode(**place, color=grey)
+        return alt.layer(unknown, known, words).properties(width=across * cell, height=down * cell)
 
     return chart
