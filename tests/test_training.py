@@ -72,3 +72,20 @@ UNEQUAL = (torch.ones(2), torch.ones(3))
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_train_fits_freezes_and_repeats():
+    x = torch.linspace(-1, 1, 40)[:, None]
+
+    def fitted():
+        training.seed(3)
+        line = torch.nn.Linear(1, 1)
+        return training.train(line, lambda x, y: ((line(x) - y) ** 2).mean(), x, 2 * x + 1, steps=400, lr=0.1)
+
+    line = fitted()
+    torch.testing.assert_close(
+        torch.stack([line.weight[0, 0], line.bias[0]]), torch.tensor([2.0, 1.0]), rtol=0, atol=1e-3
+    )
+    assert not line.training
+    assert not line.weight.requires_grad
+    torch.testing.assert_close(line.weight, fitted().weight, rtol=0, atol=0)

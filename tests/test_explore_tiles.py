@@ -1,0 +1,42 @@
+"""Small images in a frames widget: where each pixel stands, and what an unknown one looks like."""
+
+import math
+
+import pytest
+import torch
+from vl_convert import vegalite_to_svg
+
+from utils import explore
+
+
+def test_tiles_place_every_pixel_with_a_blank_column_and_row_between_images():
+    images = torch.arange(24.0).view(3, 2, 4) / 24
+    rows = explore.tiles(images, 2, "three images")
+    places = {(row["row"], row["column"]): row["ink"] for row in rows}
+    assert len(places) == 24
+    assert places[0, 5] == pytest.approx(images[1, 0, 0].item())
+    assert places[4, 3] == pytest.approx(images[2, 1, 3].item())
+    assert not any(column == 4 or row == 2 for row, column in places)
+    assert [row["words"] for row in rows if row["words"]] == ["three images"]
+
+
+@pytest.mark.parametrize(("shape", "columns"), [((4, 4), 1), ((0, 4, 4), 1), ((1, 4, 4), 0)])
+def test_tiles_name_the_shape_they_expect(shape, columns):
+    with pytest.raises(ValueError, match=r"expected images \(N, H, W\)"):
+        explore.tiles(torch.zeros(shape), columns)
+
+
+def test_unknown_pixels_are_blue_and_known_ones_grey():
+    image = torch.zeros(1, 3, 3)
+    image[0, 1:] = math.nan
+    shown = explore.frames(
+        lambda k: explore.tiles(image + 0 * k, 1),
+        {"k": [0, 1]},
+        explore.tile_chart(1, 1, (3, 3)),
+        title="t",
+        description="d",
+    )
+    picture = vegalite_to_svg(shown.spec(shown.values), vl_version="6.4")
+    greys = picture.count('fill="#f4f4f4"') + picture.count('fill="rgb(244, 244, 244)"')
+    assert greys == 3
+    assert picture.count('fill="#7aa7d6"') == 9  # under every pixel; the known ones cover it
