@@ -207,6 +207,12 @@ def test_search_finds_a_word_offline(visit):
     assert page.locator("#search-results a[href*='intro.html']").count()
 
 
+def test_search_shows_a_formula_once(visit):
+    page = visit("search.html?q=Gibbs")
+    page.wait_for_selector("#search-results p.context")
+    assert "\\" not in page.locator("#search-results").inner_text()
+
+
 def test_search_says_when_nothing_is_found(visit):
     page = visit("search.html?q=zzyzx")
     page.wait_for_selector("#search-results p")

@@ -124,7 +124,7 @@ def setup(app: Sphinx) -> dict:
     """Connect everything."""
     app.add_config_value("colab_branch", "", "html")
     app.add_config_value("book_environment", "", "env")
-    app.add_config_value("book_theme", "", "html")
+    app.add_config_value("book_theme", "", "env")
     app.add_config_value("comments_config", {}, "")  # set by Jupyter Book for an extension that we leave out
     app.add_html_theme("derivations", str(assets.HTML))
     mathematics.setup(app)
