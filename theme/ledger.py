@@ -66,7 +66,7 @@ def _claims(claims: list[dict]) -> list[str]:
 
 
 class _Written(SphinxDirective):
-    """A directive whose content is the Markdown that `text` returns."""
+    """A directive whose content is the Markdown that `text` returns; it starts with a heading."""
 
     def run(self):
         book = Book.load(self.env.srcdir)
@@ -102,7 +102,7 @@ class Ledger(_Written):
     def text(self, book):
         """Return the lines of Markdown."""
         found = {page: (seconds, ledger) for page, (seconds, ledger) in records(book).items() if ledger}
-        lines = _summary(book, found)
+        lines = ["## In total", "", *_summary(book, found)]
         for page, (_, ledger) in found.items():
             lines += [f"## [{opening(book, page)[0]}](/{page.file})", ""]
             for record in ledger:
