@@ -168,6 +168,12 @@ def test_expectations_by_quadrature_and_by_draws() -> None:
     assert refuted(Expectation(sp.Max(u, v, sigma * w)), sigma, "at_least")
 
 
+def test_factors_that_share_a_random_symbol_stay_together() -> None:
+    u, v = Normal("u", 0, sigma), Normal("v", 0, sigma)
+    assert status(Expectation(u * sp.Max(u, v)), sigma**2 / 2) in ("proved", "sampled")
+    assert refuted(Expectation(u * sp.Max(u, v)), sp.Integer(0))
+
+
 def test_dependent_random_symbols_are_an_error() -> None:
     rate = Exponential("rate", 1)
     with pytest.raises(UnevaluableStep, match="depends on other random symbols"):
