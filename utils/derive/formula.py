@@ -15,7 +15,7 @@ from .width import width
 
 __all__ = ["WIDTH", "formula", "latex"]
 
-WIDTH = 36
+WIDTH = 30
 _OPEN, _CLOSE = r"\bigl(", r"\bigr)"
 
 
