@@ -144,7 +144,13 @@ def test_an_expectation_is_printed_with_its_own_sign() -> None:
 
 @pytest.mark.parametrize(
     ("narrow", "wide"),
-    [(r"\frac{a+b}{c}", "a+b+c"), (r"\frac{abc}{def}", "abcd"), ("x^{2}", "x 2 2"), (r"\operatorname{erf}", "erff"), (r"\alpha", "ab")],
+    [
+        (r"\frac{a+b}{c}", "a+b+c"),
+        (r"\frac{abc}{def}", "abcd"),
+        ("x^{2}", "x 2 2"),
+        (r"\operatorname{erf}", "erff"),
+        (r"\alpha", "ab"),
+    ],
 )
 def test_widths_are_ordered(narrow: str, wide: str) -> None:
     assert 0 < width(narrow) < width(wide)
