@@ -111,6 +111,7 @@ def test_nade_s_running_sum_is_the_masked_product():
     x = torch.rand(6, 9, dtype=torch.float64)
     direct = torch.stack([model.c + x[:, :i] @ model.W[:, :i].T for i in range(9)], 1)
     assert_close(model.hidden(x), direct)
+    assert_close(model.logits(x), model.b + torch.einsum("bnd,nd->bn", torch.sigmoid(direct), model.V))
 
 
 def test_made_is_zuko_s_masked_network():
