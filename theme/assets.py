@@ -45,7 +45,8 @@ def install(app: Sphinx) -> None:
     for name in FACES:
         shutil.copy(MODULES / SERIF / f"files/source-serif-4-{name}.woff2", static / "fonts")
     shutil.copy(MODULES / SERIF / "LICENSE", static / "fonts/LICENSE-source-serif-4")
-    shutil.copy(MODULES / "vega/build/vega.min.js", static / "vega")
+    vega = (MODULES / "vega/build/vega.min.js").read_text(encoding="utf-8")
+    (static / "vega/vega.min.js").write_text(re.sub(r"//# sourceMappingURL=\S+", "", vega), encoding="utf-8")
     for file in (HTML.parent / "static").glob("*"):
         shutil.copy(file, static)
 
