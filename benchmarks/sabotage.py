@@ -48,7 +48,7 @@ def verdict(folder: Path) -> tuple[bool, str]:
     command = [sys.executable, "-m", "theme.build"]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    words = re.findall(r"^\w*(?:Error|ERROR)\b.*$", done.stdout + done.stderr, re.MULTILINE)
+    words = re.findall(r"^(?:\w*Error: |ERROR ).+$", done.stdout + done.stderr, re.MULTILINE)
     return done.returncode == 0, words[0] if words else "no error"
 
 
