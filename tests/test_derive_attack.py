@@ -73,6 +73,13 @@ def test_a_bound_that_fails_in_a_small_place_only_is_refuted() -> None:
     assert refuted(squared, wrong, "at_least")
 
 
+@pytest.mark.parametrize(
+    ("lhs", "rhs"), [(t, 10**6), (-t, -sp.Rational(1, 10**5)), (t, 10**5 * sigma + 10**4), (x**2, 10**9)]
+)
+def test_a_bound_that_fails_only_far_away_is_refuted(lhs: sp.Expr, rhs: sp.Expr) -> None:
+    assert refuted(lhs, sp.sympify(rhs), "at_most")
+
+
 def test_a_residual_that_simplify_misjudges_is_still_evaluated() -> None:
     assert status(t * sp.log(2) / 2 + (t + 1) * sp.log(2) / 2 - sp.log(2) / 2, t * sp.log(2)) == "proved"
     assert status(sp.sqrt(5 + 2 * sp.sqrt(6)), sp.sqrt(2) + sp.sqrt(3)) in ("proved", "sampled")

@@ -1,6 +1,7 @@
 """The worlds and the robots in them, held against Zhao's printed grids and Gymnasium's own environments."""
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 
@@ -152,6 +153,21 @@ def test_play_wins_as_often_as_the_chain_says():
     assert won == pytest.approx(chance, abs=4 * (chance * (1 - chance) / 600) ** 0.5)
 
 
+def test_play_takes_a_function_and_gives_the_action_its_own_type():
+    lean = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    balanced = play(gymnasium.make("CartPole-v1"), lambda s: (s @ lean > 0).long(), 5)
+    fixed = play(gymnasium.make("CartPole-v1"), lambda s: 1, 5)
+    assert 3 * fixed.mean() < balanced.mean()
+    env = gymnasium.make("Pendulum-v1")
+    returns = play(env, lambda s: torch.tanh(-s[2]).double(), 2, seed=7)
+    s, _ = env.reset(seed=7)
+    total = 0.0
+    for _ in range(200):
+        s, r, _, _, _ = env.step(np.tanh(-s[2:]))
+        total += r
+    assert returns[0].item() == pytest.approx(total, rel=1e-5)
+
+
 def test_frames_are_probabilities_and_mark_seven_cells():
     rows = policy_frame(0.9, 0.1, -10, 0.2)
     assert all(0 <= row["visited"] <= 1 for row in rows)
@@ -180,6 +196,7 @@ def test_the_chance_of_a_visit_agrees_with_walking():
         (lambda: Robots(grid_world(), 1, [0], GENERATOR(), limit=0), ">= 1, got 1, 1, 0"),
         (lambda: walk(Robots(grid_world(), 1, [0], GENERATOR(), 9), torch.ones(25, 5), 3), "without a time limit"),
         (lambda: episode_returns(torch.ones(3, 1), torch.zeros(3, 1) > 0, 1), "1 episodes of each run, got 0"),
+        (lambda: play(toy(), lambda s: 0, 0), "episodes >= 1, got 0"),
         (lambda: play(toy(), torch.zeros(3), 1), r"policy \(16,\), got 1 and \(3,\)"),
     ],
 )

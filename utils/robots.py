@@ -5,8 +5,9 @@ An episode that ended (terminated) and one that was cut off by a time limit (tru
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,12 +112,13 @@ def episode_returns(rewards: Tensor, over: Tensor, episodes: int) -> Tensor:
     return torch.stack([end.diff(prepend=end.new_zeros(1)) for end in ends])
 
 
-def play(env, policy: Tensor, episodes: int, seed: int = 0) -> Tensor:
-    """The returns `(episodes,)` of a deterministic policy in the Gymnasium environment itself.
+def play(env, policy: Tensor | Callable, episodes: int, seed: int = 0) -> Tensor:
+    """The returns `(episodes,)` of a policy in the Gymnasium environment itself.
 
     Args:
-        env: an environment with integer observations; one that need not end needs a time limit.
-        policy: `(S,)` the action of each state.
+        env: one environment (not a vector); one that need not end needs a time limit.
+        policy: `(S,)` the action of each integer observation, or a function from one observation (a tensor) to an
+            action (anything that numpy can turn into the environment's action).
         episodes: at least 1; episode `i` is reset with the seed `seed + i`.
 
     Raises:
@@ -127,15 +129,25 @@ def play(env, policy: Tensor, episodes: int, seed: int = 0) -> Tensor:
     >>> play(gymnasium.make("FrozenLake-v1", is_slippery=False), right_then_down, episodes=1)
     tensor([1.], dtype=torch.float64)
     """
-    if episodes < 1 or policy.shape != (env.observation_space.n,):
-        expected = f"episodes >= 1 and policy ({env.observation_space.n},)"
-        raise ValueError(f"play: expected {expected}, got {episodes} and {tuple(policy.shape)}")
-    actions, returns = policy.tolist(), torch.zeros(episodes, dtype=torch.float64)
+    table = isinstance(policy, Tensor)
+    if episodes < 1 or (table and policy.shape != (env.observation_space.n,)):
+        expected = f"episodes >= 1 and policy ({env.observation_space.n},)" if table else "episodes >= 1"
+        got = f"{episodes} and {tuple(policy.shape)}" if table else episodes
+        raise ValueError(f"play: expected {expected}, got {got}")
+    actions = policy.tolist() if table else None
+    choose = lambda s: actions[s] if table else _action(env, policy(torch.as_tensor(s)))  # noqa: E731
+    returns = torch.zeros(episodes, dtype=torch.float64)
     for episode in range(episodes):
         s, _ = env.reset(seed=seed + episode)
         over = False
         while not over:
-            s, r, terminated, truncated, _ = env.step(actions[s])
+            s, r, terminated, truncated, _ = env.step(choose(s))
             returns[episode] += r
             over = terminated or truncated
     return returns
+
+
+def _action(env, action):
+    """A discrete action as an int, a continuous one in its own shape and type."""
+    action, space = np.asarray(action), env.action_space
+    return action.item() if space.shape == () else action.reshape(space.shape).astype(space.dtype)

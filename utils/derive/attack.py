@@ -21,6 +21,7 @@ __all__ = ["Attack", "Refuted", "attack", "show_point"]
 
 _SECONDS = 30.0
 _STARTS, _WALK = 3, 40
+_FAR = (-12, -6, -3, 3, 6, 12)
 
 
 class Refuted(ArithmeticError):
@@ -91,6 +92,7 @@ class _Attack:
         if used < (wanted if finite else min(3, wanted)):
             raise UnevaluableStep(f"the sides could not be evaluated ({used} usable points): {problem}")
         if self.relation != "=" and not (finite or sides.summed or sides.drawn):
+            self._venture()
             self._descend()
         everywhere = finite and bool(symbols) and not sides.drawn
         return Attack(used, sides.digits, everywhere, self.draws, self.z)
@@ -148,6 +150,20 @@ class _Attack:
             raise Refuted(point, mpmath.mpf(left), mpmath.mpf(right))
         self.draws, self.z = max(draws, self.draws), max(abs(z), self.z)
         return 0.0
+
+    def _venture(self) -> None:
+        """Scale one free symbol, or all, far up and far down: a bound may fail only where nothing ordinary lives."""
+        free = [s for s in self.sides.symbols if not s.is_integer and self.domain.unbounded(s)]
+        point = self.margins[0][1]
+        for group in [[symbol] for symbol in free] + [free] * (len(free) > 1):
+            for power in _FAR:
+                moved = point | {symbol: point[symbol] * sp.Integer(10) ** power for symbol in group}
+                if self.domain.admits(moved):
+                    continue
+                try:
+                    self.margins.append((self.compare(moved), moved))
+                except UNDEFINED:
+                    continue
 
     def _descend(self) -> None:
         """Walk from the tightest points towards a smaller margin: a bound fails near where it is tight."""

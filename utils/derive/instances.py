@@ -92,6 +92,10 @@ class Domain:
                 return False
         return _allowed(symbol, value)
 
+    def unbounded(self, symbol: sp.Expr) -> bool:
+        """Return whether a symbol is limited by its assumptions alone."""
+        return symbol not in self.declared
+
     def cases(self, symbols: list, most: int = 4096) -> list[dict]:
         """Return every combination of the symbols with finitely many values ([{}] if none, [] if too many)."""
         finite = [s for s in symbols if self.values(s)]
