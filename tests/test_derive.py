@@ -260,3 +260,10 @@ def test_the_median_step_takes_at_most_50_ms() -> None:
         found += chapter.derivations(chapter.load(slug))
     seconds = [s.seconds for d in found for s in d.steps if s.status != "assumed"]
     assert statistics.median(seconds) <= 0.05
+
+
+def test_an_error_shown_by_a_notebook_keeps_its_lines() -> None:
+    with pytest.raises(StepError) as refuted:
+        Derivation("A sign", sp.Integer(1)).equals(2, because="no reason")
+    assert repr(refuted.value).splitlines()[0] == "StepError: A sign, step 1 does not hold:"
+    assert len(repr(refuted.value).splitlines()) > 3

@@ -278,12 +278,7 @@ def test_expected_sarsa_has_the_mean_of_sarsa_and_none_of_its_noise(td):
 
 
 def test_every_step_is_proved_but_one_inequality_that_is_sampled(td):
-    steps = [
-        step
-        for d in vars(td).values()
-        if isinstance(d, Derivation)
-        for step in d.steps
-    ]
+    steps = [step for d in vars(td).values() if isinstance(d, Derivation) for step in d.steps]
     assert len(steps) >= 12
     assert [step.because for step in steps if step.status != "proved"] == [td.averaging.steps[1].because]
 

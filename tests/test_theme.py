@@ -1,6 +1,7 @@
 """The small parts of the build: what they say when something is missing, and what they print."""
 
 import gzip
+import re
 import sys
 import urllib.request
 
@@ -9,6 +10,7 @@ import pytest
 from theme import mathematics, node
 from theme.book import Book, Page
 from theme.ledger import _claims, _derivation, opening
+from theme.map import drawing, needs
 from theme.mathematics import KatexError, render
 from theme.serve import serving
 
@@ -39,6 +41,36 @@ def test_a_contents_entry_without_its_suffix_is_refused(book):
 
 def test_the_map_shows_a_page_by_its_title_and_first_paragraph(book):
     assert opening(Book.load(book), Page("intro.md")) == ("Intro", "First sentence.")
+
+
+@pytest.fixture
+def chapters(book):
+    (book / "chapters").mkdir()
+    for name, wanted in {"one": "[]", "two-b": "[one]", "three": "[one, two-b]"}.items():
+        (book / f"chapters/{name}.md").write_text(f"---\nbook: {{needs: {wanted}}}\n---\n# T\n")
+    files = "".join(f"\n      - file: chapters/{name}.md" for name in ("one", "two-b", "three"))
+    (book / "_toc.yml").write_text(f"root: intro.md\nparts:\n  - caption: A & B\n    chapters:{files}\n")
+    return book
+
+
+def test_the_map_draws_one_arc_for_each_need_and_links_every_chapter(chapters):
+    svg = drawing(needs(Book.load(chapters)), lambda page: f"{page.name}.html")
+    assert svg.count("<path") == 3
+    assert "<title>three needs one, two b</title>" in svg
+    assert 'href="chapters/two-b.html"' in svg
+    assert "A &amp; B" in svg
+
+
+def test_a_longer_arc_reaches_further_out(chapters):
+    svg = drawing(needs(Book.load(chapters)), lambda page: page.name)
+    reach = [float(r) for r in re.findall(r"C(\d+) ", svg)]  # two-b to one, three to one, three to two-b
+    assert reach[1] < reach[0] == reach[2]
+
+
+def test_a_chapter_that_needs_an_unknown_one_is_refused(chapters):
+    (chapters / "chapters/one.md").write_text("---\nbook: {needs: [four]}\n---\n# T\n")
+    with pytest.raises(ValueError, match=r"one needs 'four'; expected one of \['one', 'three', 'two-b'\]"):
+        needs(Book.load(chapters))
 
 
 def test_a_page_without_a_title_is_refused(book):

@@ -15,6 +15,7 @@ from theme import assets, mathematics
 from theme.book import Book
 from theme.inputs import tree_digest
 from theme.ledger import Chapters, Ledger
+from theme.map import Map
 
 __all__ = ["setup"]
 
@@ -130,6 +131,7 @@ def setup(app: Sphinx) -> dict:
     mathematics.setup(app)
     app.add_directive("ledger", Ledger)
     app.add_directive("chapters", Chapters)
+    app.add_directive("map", Map)
     app.add_post_transform(MarkTables)
     app.connect("config-inited", _use_the_filled_cache)
     app.connect("builder-inited", assets.install)

@@ -8,8 +8,9 @@ import re
 from jupyter_cache import get_cache
 from sphinx.util.docutils import SphinxDirective
 
-from theme.book import Book, Page, front_matter
+from theme.book import Book, Page
 from theme.execute import cache_folder, read_notebook
+from theme.map import needs
 
 __all__ = ["Chapters", "Ledger", "records"]
 
@@ -127,16 +128,13 @@ class Chapters(_Written):
 
     def text(self, book):
         """Return the lines of Markdown."""
-        pages = {page: front_matter(book.source(page)).get("book", {}) for page in book.pages if page.is_chapter}
-        known = {page.name.removeprefix("chapters/"): page for page in pages}
         part, lines = "", []
-        for page, facts in pages.items():
+        for page, needed in needs(book).items():
             if page.part != part:
                 part = page.part
                 lines += ["", f"### {part}", ""]
             title, paragraph = opening(book, page)
             lines += [f"[{title}](/{page.file})", f": {paragraph}"]
-            needs = [known[slug] for slug in facts.get("needs", []) if slug in known]
-            links = ", ".join(f"[{opening(book, needed)[0]}](/{needed.file})" for needed in needs)
+            links = ", ".join(f"[{opening(book, other)[0]}](/{other.file})" for other in needed)
             lines += [*(["", f"  Needs {links}."] if links else []), ""]
         return lines
