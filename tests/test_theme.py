@@ -73,6 +73,12 @@ def test_a_chapter_that_needs_an_unknown_one_is_refused(chapters):
         needs(Book.load(chapters))
 
 
+@pytest.mark.parametrize("follows", ["* a list", "- a list", "```{code-cell}", "## A heading"])
+def test_the_first_paragraph_ends_where_something_else_begins(book, follows):
+    (book / "intro.md").write_text(f"# Intro\n\nFirst *sentence*\n-2 degrees.\n{follows}\nmore\n")
+    assert opening(Book.load(book), Page("intro.md")) == ("Intro", "First *sentence* -2 degrees.")
+
+
 def test_a_page_without_a_title_is_refused(book):
     (book / "intro.md").write_text("No title.\n")
     with pytest.raises(ValueError, match=r"intro\.md: expected a title"):

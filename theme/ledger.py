@@ -117,7 +117,8 @@ def opening(book: Book, page: Page) -> tuple[str, str]:
     Raises:
         ValueError: the page has no title.
     """
-    found = re.search(r"^# +(.+)\n+((?:.+\n)*)", book.source(page).read_text(encoding="utf-8"), re.MULTILINE)
+    text = book.source(page).read_text(encoding="utf-8")
+    found = re.search(r"^# +(.+)\n+((?:(?![*#-] |#|```).+\n)*)", text, re.MULTILINE)
     if found is None:
         raise ValueError(f"{page.file}: expected a title, a line that starts with '# ', and found none")
     return found[1].strip(), " ".join(found[2].split())
