@@ -130,6 +130,19 @@ def test_the_average_error_is_what_moved_less_the_mean_noise(sa, n):
     assert d.steps[0].status == "proved"
 
 
+@pytest.mark.parametrize(("factor", "power"), [(0.2, 0), (1, 1), (1.5, 0.6)])
+def test_the_band_of_the_widget_holds_two_standard_deviations_of_all_walks(sa, factor, power):
+    rng, lengths = torch.Generator().manual_seed(2), sa.lengths
+    flowers = lengths[torch.randint(150, (1000, 4000), generator=rng)]
+    first = torch.full((4000,), 8.0, dtype=F64)
+    path = [*sa.robbins_monro(lambda w, k: w - flowers[k - 1], first, lambda k: factor / k**power, 1000)]
+    for row in sa.walk(factor, power)[20::20]:
+        w = path[row["k"] - 1]
+        assert (row["high"] - row["low"]).item() == pytest.approx(4 * w.std().item(), rel=0.05)
+        assert (row["high"] + row["low"]).item() / 2 == pytest.approx(w.mean().item(), abs=0.04)
+        assert 0.93 < ((row["low"] <= w) & (w <= row["high"])).double().mean() < 0.98
+
+
 def standardised():
     X, y = map(torch.from_numpy, load_diabetes(return_X_y=True))
     return (X - X.mean(0)) / X.std(0, correction=0), (y - y.mean()) / y.std(correction=0)
