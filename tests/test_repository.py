@@ -86,3 +86,10 @@ def test_no_unfinished_marks():
     for folder, pattern in (("utils", "*.py"), ("theme", "*.py"), ("tests", "*.py"), ("chapters", "*.md")):
         for file in (ROOT / folder).rglob(pattern):
             assert not marks.search(file.read_text()), file
+
+
+def test_the_bibliography_is_whole_and_names_each_work_once():
+    entries = re.split(r"\n(?=@)", (ROOT / "references.bib").read_text())
+    assert all(entry.count("{") == entry.count("}") and entry.rstrip().endswith("}") for entry in entries)
+    keys = [re.match(r"@\w+\{([\w-]+),", entry)[1] for entry in entries]
+    assert len(keys) == len(set(keys)), sorted(key for key in set(keys) if keys.count(key) > 1)
