@@ -1,4 +1,4 @@
-"""The stored learning curves of chapters/reinforcement/ddpg.md: `PYTHONPATH=. python benchmarks/curves_ddpg.py [NAME ...]`.
+"""The stored curves of chapters/reinforcement/ddpg.md: `PYTHONPATH=. python benchmarks/curves_ddpg.py [NAME ...]`.
 
 NAME `ours`: seven seeds of the chapter's DDPG; `sb3`: five of Stable-Baselines3's, with the same networks, noise and
 other settings. 10,000 steps of Pendulum-v1, ten test episodes without noise every 1,000 steps. Four minutes on a core.
