@@ -80,6 +80,14 @@ def test_a_bound_that_fails_only_far_away_is_refuted(lhs: sp.Expr, rhs: sp.Expr)
     assert refuted(lhs, sp.sympify(rhs), "at_most")
 
 
+def test_a_symbol_that_limits_another_is_not_moved_away_from_it() -> None:
+    bounded = {sigma: (0, 2 / t)}  # 0 < sigma t < 2
+    d = Derivation("share", (1 - sigma * t) ** 2, domain=bounded)
+    assert d.at_most(1, because="the share is between -1 and 1").steps[0].status in ("proved", "sampled")
+    with pytest.raises(StepError):
+        Derivation("share", (1 - sigma * t) ** 2, domain=bounded).at_most(sp.Rational(9, 10), because="too tight")
+
+
 def test_a_residual_that_simplify_misjudges_is_still_evaluated() -> None:
     assert status(t * sp.log(2) / 2 + (t + 1) * sp.log(2) / 2 - sp.log(2) / 2, t * sp.log(2)) == "proved"
     assert status(sp.sqrt(5 + 2 * sp.sqrt(6)), sp.sqrt(2) + sp.sqrt(3)) in ("proved", "sampled")

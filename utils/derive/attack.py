@@ -158,7 +158,7 @@ class _Attack:
         for group in [[symbol] for symbol in free] + [free] * (len(free) > 1):
             for power in _FAR:
                 moved = point | {symbol: point[symbol] * sp.Integer(10) ** power for symbol in group}
-                if self.domain.admits(moved):
+                if self.domain.admits(moved) or not all(self.domain.contains(s, moved) for s in group):
                     continue
                 try:
                     self.margins.append((self.compare(moved), moved))
@@ -190,7 +190,7 @@ class _Attack:
                 continue
             new = value * (1 + step * sp.Rational(self.rng.randint(-97, 97), 97))
             new = new.limit_denominator(10**6) if new.is_Rational else new
-            if self.domain.contains(symbol, new):
+            if self.domain.contains(symbol, {**moved, symbol: new}):
                 moved[symbol] = new
         return moved
 

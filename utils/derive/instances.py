@@ -83,14 +83,16 @@ class Domain:
         """Return "" or which defined symbol has not its declared sign at the point."""
         return next((problem for test in self.signs if (problem := test(point))), "")
 
-    def contains(self, symbol: sp.Expr, value: sp.Expr) -> bool:
-        """Return whether a value is inside the declared bounds (those that are numbers)."""
-        where = self.declared.get(symbol)
-        if isinstance(where, tuple):
-            low, high = where
-            if not (low.is_number and high.is_number and low < value < high):
-                return False
-        return _allowed(symbol, value)
+    def contains(self, symbol: sp.Expr, point: Mapping) -> bool:
+        """Return whether a symbol, and every symbol whose bounds contain it, has a value that it may have."""
+        if not _allowed(symbol, point[symbol]):
+            return False
+        for other, where in self.declared.items():
+            if isinstance(where, tuple) and other in point and (other == symbol or symbol in self._bounds(other)):
+                low, high = (bound.subs(point) for bound in where)
+                if not (low < point[other]) == (point[other] < high) == True:  # noqa: E712
+                    return False
+        return True
 
     def unbounded(self, symbol: sp.Expr) -> bool:
         """Return whether a symbol is limited by its assumptions alone."""
