@@ -13,7 +13,7 @@ from torch import Tensor
 
 from utils.gridworld import World
 
-__all__ = ["Robots", "draw", "episode_returns", "play", "walk"]
+__all__ = ["Robots", "draw", "episode_returns", "episodes", "play", "walk"]
 
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> Tensor:
@@ -93,6 +93,38 @@ def walk(robots: Robots, policy: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         states.append(s_next)
         rewards.append(r)
     return torch.stack(states), torch.stack(rewards)
+
+
+def episodes(
+    world: World, policy: Tensor, s: Tensor, a: Tensor, steps: int, generator: torch.Generator
+) -> list[Tensor]:
+    """One episode a run: its states, actions, rewards and whether it still went on, each `(steps, runs)`.
+
+    Args:
+        policy: `(S, A)` probability of each action, followed after the first one.
+        s, a: `(runs,)` first state and first action of each episode.
+        steps: an episode is cut after this many; one that ended earlier stays where it is and earns 0.
+
+    Raises:
+        ValueError: no steps, no episodes, or as many states as actions are not given.
+
+    >>> from utils.gridworld import grid_world
+    >>> stay = torch.eye(5)[4].expand(25, 5)
+    >>> episodes(grid_world(), stay, torch.tensor([12]), torch.tensor([2]), 3, torch.Generator())[2].tolist()
+    [[1.0], [1.0], [1.0]]
+    """
+    if steps < 1 or len(s) < 1 or s.shape != a.shape:
+        raise ValueError(f"episodes: expected steps >= 1, s and a (runs,), got {steps}, {s.shape}, {a.shape}")
+    most = int((world.P > 0).sum(-1).max())
+    chance, place = world.P.topk(most, -1)  # the next states that can happen
+    lived, alive = [], torch.ones(len(s), dtype=torch.bool)
+    for _ in range(steps):
+        s_next = place[s, a, draw(chance[s, a], generator)]
+        r = world.R[s, a, s_next] * alive
+        lived.append((s, a, r, alive))
+        alive = alive & ~world.terminal[s_next]
+        s, a = s_next, draw(policy[s_next], generator)
+    return [torch.stack(column) for column in zip(*lived, strict=True)]
 
 
 def episode_returns(rewards: Tensor, over: Tensor, episodes: int) -> Tensor:
