@@ -117,12 +117,14 @@ def test_the_widget_shows_the_best_exploring_policy_when_episodes_are_long(mc, e
 
 def test_a_robot_that_errs_every_fifth_step_keeps_away_from_the_target(mc):
     arrow = {divmod(s, 5): row["arrow"] for s, row in enumerate(mc.believed(100, 0.2))}
-    assert arrow[4, 2] != "↑" and [row["arrow"] for row in mc.believed(100, 0)][22] == "↑"
+    assert arrow[4, 2] != "↑"
+    assert [row["arrow"] for row in mc.believed(100, 0)][22] == "↑"
 
 
 def test_only_the_corner_is_blind_at_14_steps(mc):
     values = [[row["value"] for row in mc.believed(steps, 0)] for steps in (14, 15)]
-    assert [s for s in range(25) if values[0][s] == 0] == [20] and all(values[1])
+    assert [s for s in range(25) if values[0][s] == 0] == [20]
+    assert all(values[1])
 
 
 def test_hands_are_averaged_over_every_pair_that_they_came_by(mc):
@@ -171,8 +173,10 @@ def test_episodes_stop_earning_when_they_end():
     lake = from_gymnasium(gymnasium.make("FrozenLake-v1", is_slippery=False))
     right = torch.eye(4, dtype=F64)[2].expand(16, 4)
     s, a, r, alive = episodes(lake, right, torch.tensor([14, 8]), torch.tensor([2, 1]), 3, generator())
-    assert s[:, 0].tolist() == [14, 15, 15] and alive[:, 0].tolist() == [True, False, False]
-    assert r[:, 0].tolist() == [1, 0, 0] and a[:, 1].tolist() == [1, 2, 2]
+    assert s[:, 0].tolist() == [14, 15, 15]
+    assert alive[:, 0].tolist() == [True, False, False]
+    assert r[:, 0].tolist() == [1, 0, 0]
+    assert a[:, 1].tolist() == [1, 2, 2]
 
 
 def test_episodes_go_where_the_table_says():
@@ -197,10 +201,13 @@ def test_every_step_is_proved(mc):
 
 
 def test_exercises_accept_the_answer_and_say_where_another_differs(mc):
-    assert mc.long_enough.check(44) and not mc.long_enough.check(43)
-    assert mc.two_episodes.check(sp.Rational(8, 3)) and not mc.two_episodes.check(3)
+    assert mc.long_enough.check(44)
+    assert not mc.long_enough.check(43)
+    assert mc.two_episodes.check(sp.Rational(8, 3))
+    assert not mc.two_episodes.check(3)
     gamma, p = sp.symbols("gamma p", positive=True)
-    assert mc.discounted.check(1 / (1 - gamma * p)) and not mc.discounted.check(gamma / (1 - p))
+    assert mc.discounted.check(1 / (1 - gamma * p))
+    assert not mc.discounted.check(gamma / (1 - p))
 
 
 def test_a_target_that_ends_the_episode_is_worth_one_reward(mc):

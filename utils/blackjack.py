@@ -34,7 +34,7 @@ def state(total: int, ace: int, showing: int) -> int:
     (0, 289)
     """
     if (total, ace) not in HANDS or showing not in CARDS:
-        raise ValueError(f"state: expected a hand of 4 to 21 (22: natural) and a card 1 to 10, got {total, ace, showing}")
+        raise ValueError(f"state: expected a hand of 4 to 21 (22: natural), a card 1 to 10; got {total, ace, showing}")
     return 10 * HANDS.index((total, ace)) + showing - 1
 
 
