@@ -29,15 +29,20 @@ def dealers(hand):
     return finals
 
 
-@cache
 def stick(player, showing):
-    """The mean reward of sticking with these cards, by the rules as Gymnasium writes them."""
-    total, player = 0.0, list(player)
+    """The mean reward of sticking with these cards."""
+    return settle(rules.score(list(player)), rules.is_natural(list(player)), showing)
+
+
+@cache
+def settle(score, natural, showing):
+    """The mean reward of a final score, by the rules as Gymnasium writes them."""
+    total = 0.0
     for hidden in DECK:
         for final, chance in dealers(tuple(sorted((showing, hidden)))).items():
             dealer = list(final)
-            reward = rules.cmp(rules.score(player), rules.score(dealer))
-            if rules.is_natural(player) and not rules.is_natural(dealer):
+            reward = rules.cmp(score, rules.score(dealer))
+            if natural and not rules.is_natural(dealer):
                 reward = 1.0
             total += chance / 13 * reward
     return total
