@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -81,12 +82,25 @@ def test_the_package_and_its_data_come_from_the_wheel(colab, tmp_path):
     assert Path(run(colab / "python", "-c", check, cwd=tmp_path).strip()).is_relative_to(colab.parent)
 
 
+@pytest.fixture(scope="session")
+def executed(request, colab, tmp_path_factory):
+    """The selected notebooks, each run alone in an empty folder, two at a time: name to a future of its cells."""
+
+    def execute(name):
+        folder = tmp_path_factory.mktemp("alone")
+        notebook = folder / Path(name).with_suffix(".ipynb").name
+        shutil.copy(ROOT / f"{name}.ipynb", notebook)
+        run(colab / "jupyter-execute", "--inplace", "--timeout=600", notebook.name, cwd=folder)
+        return [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+
+    wanted = [item.callspec.params["name"] for item in request.session.items if "executed" in item.fixturenames]
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(execute, name) for name in wanted}
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_notebook_alone_in_an_empty_folder_runs_from_top_to_bottom(colab, tmp_path, name):
-    notebook = tmp_path / Path(name).with_suffix(".ipynb").name
-    shutil.copy(ROOT / f"{name}.ipynb", notebook)
-    run(colab / "jupyter-execute", "--inplace", "--timeout=600", notebook.name, cwd=tmp_path)
-    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+def test_a_notebook_alone_in_an_empty_folder_runs_from_top_to_bottom(executed, name):
+    cells = executed[name].result()
     assert all(cell.execution_count for cell in cells if cell.source.strip())
     assert sum(bool(cell.outputs) for cell in cells) >= 3
     assert not any(output.output_type == "error" for cell in cells for output in cell.outputs)

@@ -1,4 +1,7 @@
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 
 import chapter
 import pytest
@@ -18,13 +21,26 @@ def test_every_wrong_step_of_the_specimens_is_refuted(derivation: Derivation) ->
     assert counts["refuted"] >= 2
 
 
-@pytest.mark.parametrize("slug", chapter.slugs())
-def test_every_wrong_step_of_the_chapter_is_refuted(slug: str) -> None:
+def survey_chapter(slug: str) -> tuple[Counter, list[str]]:
     total, survivors = Counter(), []
     for derivation in chapter.derivations(chapter.load(slug)):
         counts, left = survey(derivation)
         total += counts
         survivors += left
+    return total, survivors
+
+
+@pytest.fixture(scope="session")
+def surveyed(request: pytest.FixtureRequest) -> Iterator[dict[str, Future]]:
+    """The selected chapters, two at a time."""
+    wanted = [item.callspec.params["slug"] for item in request.session.items if "surveyed" in item.fixturenames]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield {slug: pool.submit(survey_chapter, slug) for slug in wanted}
+
+
+@pytest.mark.parametrize("slug", chapter.slugs())
+def test_every_wrong_step_of_the_chapter_is_refuted(slug: str, surveyed: dict[str, Future]) -> None:
+    total, survivors = surveyed[slug].result()
     print(slug, dict(total))
     assert survivors == []
     assert total["refuted"] > 5 * total["equivalent"]
