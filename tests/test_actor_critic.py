@@ -217,6 +217,15 @@ def test_learning_is_the_plain_loop_over_what_the_robot_did(ac, method):
     assert theta.abs().max() > 0.01
 
 
+def test_after_an_end_or_a_cut_the_action_is_chosen_where_the_robot_starts_afresh(ac):
+    world = from_gymnasium(gymnasium.make("FrozenLake-v1"))
+    behaviour = torch.nn.functional.one_hot(torch.arange(16) % 4, 4).double()  # the action tells the state
+    robots = Spy(world, 8, range(16), generator(), limit=3)
+    list(ac.actor_critic(robots, 60, 0.0, 0.1, 0.9, 4, behaviour))
+    assert all((a == s % 4).all() for s, a, *_ in robots.log)
+    assert any(truncated.any() for *_, truncated in robots.log)
+
+
 def test_an_off_policy_critic_finds_the_learnt_policys_values_and_without_weights_the_walkers(ac):
     grid, start = grid_world(), torch.full((25,), 1 / 25, dtype=F64)
     uniform = torch.full((25, 5), 0.2, dtype=F64)
