@@ -164,7 +164,23 @@ def test_every_step_is_proved(book):
 def test_adam_with_l2_is_not_decoupled(book):
     claimed = Derivation("Adam's weight_decay", book.coupled.lhs, domain=book.kept)
     with pytest.raises(StepError):
-        claimed.equals(book.mean_g / sp.sqrt(book.v_hat) + book.lam * book.theta_1, because="as its name says")
+        claimed.equals(book.mean_g / sp.sqrt(book.v_hat) + book.lam * book.theta_3, because="as its name says")
+    alike = {book.v_hat: 1} | dict.fromkeys(book.thetas, book.theta)
+    assert sp.simplify(book.coupled.lhs.subs(alike) - book.mean_g - book.lam * book.theta) == 0
+
+
+def test_pure_noise_moves_a_weight_by_a_fifth_of_the_learning_rate(book):
+    ends = fed(book.adam, noise(3000, 300), 1.0, 0.0, True, start=0.0)
+    assert ends[1500:].diff(dim=0).square().mean().sqrt().item() == pytest.approx(math.sqrt(0.1 / 1.9), rel=0.01)
+
+
+def test_after_a_long_silence_the_twelfth_step_is_longer_than_the_rare_one(book):
+    ends = fed(book.adam, torch.cat([torch.zeros(20_000, 1), torch.ones(40, 1)]).double(), 1.0, 0.0, True, start=0.0)
+    lengths = ends[19_999:].diff(dim=0).abs()
+    rare = book.rare.answer.subs({book.beta_1: 0.9, book.beta_2: 0.999})
+    assert lengths[0].item() == pytest.approx(float(rare), rel=1e-6)
+    assert lengths.argmax().item() + 1 == 12
+    assert lengths.max().item() == pytest.approx(6.57, abs=0.01)
 
 
 def test_a_correction_that_counts_from_zero_is_refuted(book):
