@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from theme import build as builder
-from theme import inputs, verify
+from theme import execute, inputs, verify
 from theme.book import Book
 from theme.build import build
 from theme.inputs import environment_digest
@@ -170,6 +170,22 @@ def test_a_tag_does_not_hide_an_error(changed):
 def test_a_dead_kernel_fails_the_build(changed):
     edit(changed / "chapters/two.md", "40 + 2", "import os; os._exit(1)")
     assert build(changed) == ["chapters/two.md: code cell 1 failed"]
+
+
+def test_a_source_that_changes_while_chapters_run_is_not_rendered(changed, monkeypatch):
+    run = execute.execute
+
+    def disturbed(book, processes):
+        done = run(book, processes)
+        edit(changed / "chapters/two.md", "40 + 3", "40 + 4")
+        return done
+
+    edit(changed / "chapters/two.md", "40 + 2", "40 + 3")
+    monkeypatch.setattr(execute, "execute", disturbed)
+    assert build(changed) == ["the sources changed while the chapters were executed: build again"]
+    monkeypatch.undo()
+    assert build(changed) == []
+    assert "44" in page(changed, "chapters/two")
 
 
 def test_a_page_without_outputs_fails_the_build(changed):

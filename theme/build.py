@@ -61,9 +61,12 @@ def build(root: Path | str = ".", processes: int = 2) -> list[str]:
     from theme.execute import execute
     from theme.verify import verify
 
+    sources = site_digest(book)
     failed = [run for run in execute(book, processes) if run.error]
     if failed:
         return [f"{run.page.file}: code cell {run.cell} failed" for run in failed]
+    if site_digest(book) != sources:
+        return ["the sources changed while the chapters were executed: build again"]
     if _render(book):
         return ["jupyter-book reported warnings or errors: see above"]
     if problems := verify(book):

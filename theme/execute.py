@@ -142,8 +142,10 @@ def execute(book: Book, processes: int = 2) -> list[Execution]:
     for page in book.notebooks():
         notebook = read_notebook(book, page)
         try:
-            cache.match_cache_notebook(notebook)
+            known = "ledger" in cache.match_cache_notebook(notebook).data  # not if the renderer executed it
         except KeyError:
+            known = False
+        if not known:
             runs.append(Execution(page, notebook))
     print(f"{len(runs)} of {len(book.notebooks())} notebooks to execute", flush=True)
     if runs:
