@@ -1,6 +1,7 @@
 """The chapter, held against SciPy's Riccati solver and Stable-Baselines3, and against published mistakes."""
 
 import copy
+import inspect
 
 import gymnasium
 import pytest
@@ -50,7 +51,7 @@ def two_state_plant():
     return A, B
 
 
-def two_state_learner(ddpg, kind, steps, seed=0, gamma=0.95, **options):
+def two_state_learner(ddpg, kind, steps, seed=0, gamma=0.95):
     A, B = two_state_plant()
     torch.manual_seed(seed)
     actor = torch.nn.Linear(2, 1, bias=False).double()
@@ -162,6 +163,25 @@ def test_the_robot_explores_within_the_bounds_and_the_target_does_not(ddpg, monk
     assert 0.18 < noise.std() < 0.22
 
 
+def test_the_replay_of_pendulum_obeys_the_equations_of_motion(ddpg, monkeypatch):
+    kept = []
+    monkeypatch.setattr(ddpg.Replay, "add", lambda self, *t: kept.append([torch.as_tensor(x) for x in t]))
+    monkeypatch.setattr(ddpg.Replay, "sample", lambda self, batch: ())
+    monkeypatch.setattr(ddpg.DDPG, "update", lambda self, *batch: None)
+    list(ddpg.pendulum(0, steps=450, warmup=100, noise=3.0))  # noise enough to need the bounds, two cuts
+    s, a, r, s_next, _ = (torch.stack(field).double() for field in zip(*kept, strict=True))
+    angle, speed, torque = torch.atan2(s[:, 1], s[:, 0]), s[:, 2], a[:, 0]
+    faster = (speed + 0.05 * (15 * torch.sin(angle) + 3 * torch.clamp(torque, -2, 2))).clamp(-8, 8)
+    after = angle + 0.05 * faster
+    moved = torch.stack([torch.cos(after), torch.sin(after), faster], -1)
+    torch.testing.assert_close(s_next, moved, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(r, -(angle**2 + 0.1 * speed**2 + 0.001 * torque**2), atol=1e-5, rtol=1e-5)
+    cut = torch.tensor([199, 399])
+    follows = (s[1:] == s_next[:-1]).all(-1)
+    assert not follows[cut].any()
+    assert follows.sum() == len(follows) - 2
+
+
 class Box(gymnasium.Env):
     """Spaces alone: what Stable-Baselines3 needs to build its networks."""
 
@@ -204,6 +224,14 @@ def test_three_updates_are_those_of_stable_baselines3(ddpg, monkeypatch):
     for mine, their in pairs:
         for p, other in zip(mine.parameters(), their.parameters(), strict=True):
             torch.testing.assert_close(p.data, other.data, atol=1e-6, rtol=1e-5)
+
+
+def test_discount_share_and_rate_are_those_of_stable_baselines3(ddpg):
+    from stable_baselines3 import DDPG
+
+    mine, theirs = (inspect.signature(kind).parameters for kind in (ddpg.DDPG, DDPG))
+    for name, other in (("gamma", "gamma"), ("tau", "tau"), ("lr", "learning_rate")):
+        assert mine[name].default == theirs[other].default
 
 
 @pytest.mark.parametrize("tau", [0.005, 0.3, 1.0])
