@@ -103,6 +103,35 @@ def test_below_one_half_the_rate_is_lost(sa):
     assert (e[-1] / e[1999]).log10().item() == pytest.approx(-0.5, abs=0.01)
 
 
+@pytest.mark.parametrize("power", [0.6, 1.0])
+def test_after_a_late_step_the_error_fades_and_takes_in_only_the_squares_since(sa, power):
+    n, low, high, noise = 3000, 0.5, 2.0, 0.7
+    sizes = 2 / torch.arange(1.0, n + 1).double() ** power
+    sizes = sizes[sizes * high <= 1]  # the late steps
+    slopes = low + (high - low) * torch.rand(len(sizes), generator=torch.Generator().manual_seed(3), dtype=F64)
+    allowance = noise**2 * sizes.square().sum()
+    faded = 4 * (-2 * low * sizes.cumsum(0)).exp()
+    for h in (torch.full_like(slopes, low), slopes):
+        e = [sa.number(4.0)]
+        for size, slope in zip(sizes, h, strict=True):
+            e.append(sa.next_e(e[-1], size, slope, sa.number(noise)))
+        assert (torch.stack(e[1:]) <= faded + allowance).all()
+    quiet = (1 - sizes * low).square().cumprod(0) * 4
+    assert (quiet > 4 * (-4 * low * sizes.cumsum(0)).exp()).all()  # twice the exponent would be too much
+
+
+def test_the_widget_is_best_where_the_text_says(sa):
+    first = (8 - sa.true_mean) ** 2
+    errors = {
+        (a, p): sa.derived(lambda k, a=a, p=p: a / k**p, 1, sa.spread, first, 1000)[-1].item()
+        for a in (0.1, 0.2, 0.4, 0.7, 1, 1.5, 1.9)
+        for p in (0, 0.25, 0.5, 0.6, 0.8, 1, 1.5, 2)
+    }
+    assert min(errors, key=errors.get) == (1, 1)
+    for row in sa.walk(1, 1):
+        torch.testing.assert_close(row["estimate"], sa.flowers[: row["k"]].mean())
+
+
 def test_the_best_factor_has_the_variance_of_a_mean_at_every_step(sa):
     e = sa.derived(lambda k: 2 / k, 0.5, sa.number(1.5), sa.number(4.0), 100)
     torch.testing.assert_close(e, 2.25 / 0.25 / torch.arange(1.0, 101).double())
@@ -155,6 +184,12 @@ def sgd(sa, X, y, size, average=False):
     exec(source, scope)
     walk = sa.robbins_monro(scope["one_example"], torch.zeros(1, X.shape[1], dtype=F64), size, len(X))
     return last(sa.averaged(walk) if average else walk)[0]
+
+
+def test_the_slopes_of_the_diabetes_data_are_those_of_the_text():
+    X, _ = standardised()
+    slopes = torch.linalg.eigvalsh(X.T @ X / 442)
+    assert [round(slopes[0].item(), 4), round(slopes[-1].item(), 2)] == [0.0086, 4.02]
 
 
 @pytest.mark.parametrize("average", [False, True])
