@@ -325,6 +325,40 @@ def test_the_actors_loss_does_not_reach_the_critic(ac):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-4)
 
 
+def test_an_advantage_that_is_not_detached_lets_the_actor_belittle_what_was_done(ac):
+    *_, model, s_last, parts = loss_of(ac)
+    s, a, r, terminated, over, _ = parts.values()
+
+    def advantage():
+        w = model["critic"](torch.cat([s, s_last[None]])).squeeze(-1)
+        return ac.gae(r, w, terminated, over, 0.99, 0.95)
+
+    surprise = -torch.distributions.Categorical(logits=model["actor"](s).detach()).log_prob(a)
+    before, critic = (surprise * advantage()).mean(), list(model["critic"].parameters())
+    with torch.no_grad():
+        for parameter, slope in zip(critic, torch.autograd.grad(before, critic), strict=True):
+            parameter -= 0.01 * slope
+    assert (surprise * advantage()).mean() < before
+
+
+def test_each_batch_goes_on_where_the_last_one_ended_and_returns_are_whole_episodes(ac, monkeypatch):
+    last, loss = [], ac.a2c_loss
+    monkeypatch.setattr(
+        ac, "a2c_loss", lambda model, s_last, *rest: (last.append(s_last), loss(model, s_last, *rest))[1]
+    )
+    run = [*ac.a2c(0, updates=8)]
+    batches = [batch for *_, batch in run]
+    for s_last, (s, *_) in zip(last, batches[1:], strict=False):
+        torch.testing.assert_close(s_last, s[0])
+    paid, found = torch.zeros(8), []
+    for r, over in zip(*(torch.cat([batch[i] for batch in batches]) for i in (2, 4)), strict=True):
+        paid += r
+        found += paid[over].tolist()
+        paid *= ~over
+    assert found == [x for _, returns, _ in run for x in returns]
+    assert len(found) > 20
+
+
 def test_a2c_learns_as_fast_as_stable_baselines3s_at_equal_steps(ac):
     """16,000 steps each, our settings; stable-baselines3's A2C as it is but for them (RMSprop replaced by Adam)."""
     from stable_baselines3 import A2C
