@@ -127,6 +127,32 @@ def test_only_the_corner_is_blind_at_14_steps(mc):
     assert all(values[1])
 
 
+def test_with_8_steps_exactly_the_cells_without_a_value_go_wrong_when_ties_fall_to_the_last(mc):
+    world, stay = grid_world(forbidden=-10.0), torch.eye(5, dtype=F64)[4].expand(25, 5)
+    v, q = optimal_values(world, 0.9)
+    first = lambda q: torch.nn.functional.one_hot(q.round(decimals=9).argmax(-1), 5).double()  # noqa: E731
+    found = mc.policy_iteration(mc.by_episodes(world, 0.9, 8, 1, generator()), first, stay, 10).round(decimals=9)
+    last = 4 - found.flip(-1).argmax(-1, keepdim=True)
+    blind = found.amax(-1) == 0
+    assert blind.sum() == 9
+    assert (blind == (q.gather(1, last)[:, 0] < v - 1e-6)).all()
+
+
+@pytest.mark.parametrize("steps", [1, 4, 14, 100])
+@pytest.mark.parametrize("exploration", [0, 0.1, 0.5])
+def test_the_widget_shows_what_many_episodes_of_this_length_average(mc, steps, exploration):
+    world, policy = grid_world(forbidden=-10.0), torch.eye(5, dtype=F64)[4].expand(25, 5)
+    for _ in range(50):
+        v = torch.zeros(25, dtype=F64)  # the mean return of the remaining steps
+        for _ in range(steps):
+            q = (world.P * (world.R + 0.9 * v)).sum(-1)
+            v = (policy * q).sum(-1)
+        before, policy = policy, epsilon_greedy(q.round(decimals=9), exploration)
+    assert policy.equal(before)  # no arrow changes any more
+    shown = torch.tensor([row["value"] for row in mc.believed(steps, exploration)], dtype=F64)
+    torch.testing.assert_close(shown, q.amax(-1))
+
+
 def test_hands_are_averaged_over_every_pair_that_they_came_by(mc):
     env, coins = gymnasium.make("Blackjack-v1", sab=True), torch.full(SHAPE, 0.5)
     evaluate = mc.by_hands(env, 300, generator())
@@ -158,6 +184,17 @@ def test_weighted_returns_have_the_mean_of_the_other_policy(mc, place):
     assert rho.mean().item() == pytest.approx(1, abs=0.06)
     plain = G.mean() - worth(policy)[state(*place)]
     assert place == (13, 1, 2) or plain.abs() > 20 * G.std() / 60_000**0.5  # without the weights it is another's value
+
+
+def test_a_weight_is_the_product_of_the_ratios_while_the_episode_goes_on(mc):
+    world, _ = blackjack()
+    coins, policy = torch.full(SHAPE, 0.5, dtype=F64), stick_from(20)
+    s = torch.full((200,), state(13, 1, 2))
+    s, a, _, alive = episodes(world, coins, s, draw(coins[s], generator()), 12, generator(1))
+    rho = mc.importance(policy, coins, s, a, alive)
+    for run in range(200):
+        lived = range(int(alive[:, run].sum()))
+        assert rho[run] == math.prod((policy[s[t, run], a[t, run]] / 0.5).item() for t in lived)
 
 
 def test_the_weights_of_a_coin_have_the_derived_mean_square(mc):
