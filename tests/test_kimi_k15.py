@@ -211,28 +211,56 @@ def test_priorities_follow_failures_and_the_curriculum_grows(kimi):
         assert n[short_first(x, None, round) > 0].max() == longest
 
 
-def test_one_round_is_the_plain_loop(kimi):
+def test_three_rounds_are_the_plain_loop_with_a_reference_and_counts_that_move_along(kimi):
     torch.manual_seed(0)
     policy, twin = arithmetic.Policy(width=8), arithmetic.Policy(width=8)
     twin.load_state_dict(policy.state_dict())
     x = arithmetic.problems(100, generator(13))
-    assert list(kimi.improve(policy, x, kimi.kimi_loss, generator(14), rounds=1, steps=2, lr=0.01, k=4)) == [1]
+    settings = {"rounds": 3, "steps": 2, "lr": 0.01, "k": 4, "weights": kimi.prioritised}
+    assert list(kimi.improve(policy, x, kimi.kimi_loss, generator(14), **settings)) == [1, 2, 3]
 
-    rng = generator(14)
-    rows = torch.multinomial(torch.ones(100), 64, generator=rng)
-    asked = x[rows].repeat_interleave(4, 0)
-    y = twin.sample(asked, rng)
-    right = arithmetic.verify(asked, y)
-    advantage = torch.stack([g - g.mean() for g in right.split(4)]).flatten()
-    old = twin.log_prob(asked, y).detach()
+    rng, verdicts = generator(14), [[] for _ in x]
     optimizer = torch.optim.Adam(twin.parameters(), 0.01)
-    for _ in range(2):
-        optimizer.zero_grad()
-        change = twin.log_prob(asked, y) - old
-        (0.15 * change**2 - advantage * change).mean().backward()
-        optimizer.step()
+    for _ in range(3):
+        failures = torch.tensor([1 - (sum(v) + 1) / (len(v) + 2) for v in verdicts])
+        rows = torch.multinomial(failures, 64, generator=rng)
+        asked = x[rows].repeat_interleave(4, 0)
+        y = twin.sample(asked, rng)
+        right = arithmetic.verify(asked, y)
+        for row, group in zip(rows.tolist(), right.split(4), strict=True):
+            verdicts[row] += group.tolist()
+        advantage = torch.stack([g - g.mean() for g in right.split(4)]).flatten()
+        old = twin.log_prob(asked, y).detach()
+        for _ in range(2):
+            optimizer.zero_grad()
+            change = twin.log_prob(asked, y) - old
+            (0.15 * change**2 - advantage * change).mean().backward()
+            optimizer.step()
+    assert sum(map(sum, verdicts)) > 5
     for a, b in zip(policy.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_the_right_answer_overtakes_the_wrong_one_where_the_prose_says():
+    for share, tau in ((0.05, 0.39), (0.005, 0.20)):
+        wrong = (1 - share) * 2 / 3
+        assert 1 / math.log(wrong / share) == pytest.approx(tau, abs=0.005)
+
+
+def test_stored_curves_rank_as_the_prose_says():
+    mean = {n: learning_curves.load(f"kimi_k15_{n}").returns.mean(0) for n in ("kimi", "reinforce", "reused")}
+    assert (mean["reinforce"][1:7] < mean["kimi"][1:7]).all()
+    assert (mean["reinforce"][9:] > mean["kimi"][9:]).all()
+    for name in ("kimi", "expert", "reinforce", "prioritised", "curriculum"):
+        assert learning_curves.load(f"kimi_k15_{name}").returns[:, -1].mean() > mean["reused"][-1]
+
+
+def test_thoughts_answer_and_stop_need_as_many_tokens_as_the_problem_has_digits():
+    x = arithmetic.problems(4000, generator(16))
+    y = arithmetic.demonstrations(x, 0.0, generator(17))
+    length, n = (y != arithmetic.BLANK).sum(1), (x < 10).sum(1)
+    for digits in range(2, 6):
+        assert length[n == digits].min() == digits
 
 
 def test_all_steps_are_proved_but_gibbs_inequality(kimi):
