@@ -305,3 +305,19 @@ def test_dqn_repeats_itself_and_follows_its_seed(vf):
     runs = [[r for _, r in vf.dqn(gymnasium.make("CartPole-v1"), 1500, seed)] for seed in (3, 3, 4)]
     assert runs[0] == runs[1] != runs[2]
     assert len(runs[0]) == 10
+
+
+def test_the_copy_is_renewed_once_in_32_updates(vf, monkeypatch):
+    original, seen = vf.dqn_loss, []
+
+    def watch(online, target, batch, gamma):
+        flat = [torch.cat([p.detach().flatten() for p in net.parameters()]) for net in (online, target)]
+        seen.append((torch.equal(*flat), flat[1], len(batch[0])))
+        return original(online, target, batch, gamma)
+
+    monkeypatch.setitem(vf.dqn.__globals__, "dqn_loss", watch)
+    assert len([*vf.dqn(gymnasium.make("CartPole-v1"), 1500, 0)]) == 10
+    same, copies, sizes = zip(*seen, strict=True)
+    assert list(same) == ([True] + [False] * 31) * 4
+    assert all(torch.equal(copy, copies[i // 32 * 32]) for i, copy in enumerate(copies))
+    assert set(sizes) == {256}
