@@ -79,6 +79,27 @@ def test_a_baseline_that_saw_its_own_draw_loses_its_share(rp, bits):
     assert (mean - true).norm() > 4 * error
 
 
+@pytest.mark.parametrize("k", [2, 4])
+def test_leave_one_out_removes_all_of_a_constant_cost(rp, bits, k):
+    logits, _ = bits
+    found = slope(lambda x, f: rp.rloo(x, f, k), logits, lambda z: 7 + 0 * z.sum(-1))
+    assert_close(found, torch.zeros(2, 8))
+
+
+@pytest.mark.parametrize("k", [None, 1, 4])
+def test_parameters_of_the_cost_get_the_exact_slope_on_average(rp, bits, k):
+    logits, weights = bits[0], torch.randn(8, requires_grad=True)
+    estimate = (lambda x, f: rp.rloo(x, f, k)) if k else rp.straight_through
+
+    def of_weights(estimate, logits):
+        average = estimate(logits, lambda z: (z @ weights) ** 2).mean()
+        return torch.autograd.grad(average, weights)[0]
+
+    found = of_weights(estimate, logits.clone().requires_grad_().expand(MANY, 2, 8))
+    true = of_weights(rp.exact, logits)
+    assert (found - true).norm() < 0.02 * true.norm()
+
+
 def test_more_draws_have_less_noise_than_one(rp, bits):
     logits, cost = bits
     one, four = (average_slope(lambda x, f, k=k: rp.rloo(x, f, k), logits, cost)[1] for k in (1, 4))
