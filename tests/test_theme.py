@@ -54,15 +54,20 @@ def chapters(book):
 
 
 def test_the_map_draws_one_arc_for_each_need_and_links_every_chapter(chapters):
-    svg = drawing(needs(Book.load(chapters)), lambda page: f"{page.name}.html")
+    svg = drawing(Book.load(chapters), lambda page: f"{page.name}.html")
     assert svg.count("<path") == 3
     assert "<title>three needs one, two b</title>" in svg
     assert 'href="chapters/two-b.html"' in svg
     assert "A &amp; B" in svg
 
 
+def test_the_map_calls_a_chapter_by_the_name_that_it_gives_itself(chapters):
+    (chapters / "chapters/two-b.md").write_text("---\nbook: {name: 2B, needs: []}\n---\n# T\n")
+    assert ">2B</text>" in drawing(Book.load(chapters), lambda page: page.name)
+
+
 def test_a_longer_arc_reaches_further_out(chapters):
-    svg = drawing(needs(Book.load(chapters)), lambda page: page.name)
+    svg = drawing(Book.load(chapters), lambda page: page.name)
     reach = [float(r) for r in re.findall(r"C(\d+) ", svg)]  # two-b to one, three to one, three to two-b
     assert reach[1] < reach[0] == reach[2]
 

@@ -9,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from theme.book import Book, Page, front_matter
 
-__all__ = ["Map", "drawing", "needs"]
+__all__ = ["Map", "drawing", "name", "needs"]
 
 ROW, LEFT, WIDTH, CURVE = 26, 118, 340, 0.62
 INK = 'fill="currentColor"'
@@ -31,8 +31,9 @@ def needs(book: Book) -> dict[Page, list[Page]]:
     return found
 
 
-def _name(page: Page) -> str:
-    return page.name.rpartition("/")[2].replace("-", " ")
+def name(book: Book, page: Page) -> str:
+    """Return what the map calls a chapter: the `name` in its front matter, else its slug in words."""
+    return front_matter(book.source(page)).get("book", {}).get("name") or page.name.rpartition("/")[2].replace("-", " ")
 
 
 def _places(pages: list[Page]) -> tuple[dict[Page, int], dict[str, int]]:
@@ -54,22 +55,23 @@ def _arc(start: int, end: int, longest: int) -> str:
     return f'<path d="M{LEFT - 8} {start}C{reach:.0f} {start} {reach:.0f} {end} {LEFT - 8} {end}"/>'
 
 
-def drawing(arcs: dict[Page, list[Page]], link) -> str:
+def drawing(book: Book, link) -> str:
     """Return the map as SVG; `link(page)` is the address of a chapter.
 
     Pointing at a chapter, or reaching it by keyboard, shows its own arcs.
     """
+    arcs = needs(book)
     heights, captions = _places(list(arcs))
     pairs = [abs(heights[page] - heights[other]) for page, others in arcs.items() for other in others]
     longest, rows = max(pairs, default=1), []
     for part, y in captions.items():
         rows.append(f'<text class="part" x="{LEFT + 8}" y="{y + 5}" {INK}>{escape(part)}</text>')
     for page, others in arcs.items():
-        y, named = heights[page], ", ".join(map(_name, others))
+        y, called, named = heights[page], escape(name(book, page)), ", ".join(name(book, other) for other in others)
         curves = "".join(_arc(y, heights[other], longest) for other in others)
-        title = f"<title>{escape(_name(page))}{f' needs {escape(named)}' if named else ''}</title>"
+        title = f"<title>{called}{f' needs {escape(named)}' if named else ''}</title>"
         dot = f'<circle cx="{LEFT - 4}" cy="{y}" r="3.5" {INK}/>'
-        text = f'<text x="{LEFT + 8}" y="{y + 5}" {INK}>{escape(_name(page))}</text>'
+        text = f'<text x="{LEFT + 8}" y="{y + 5}" {INK}>{called}</text>'
         rows.append(f'<a href="{escape(link(page))}">{title}{curves}{dot}{text}</a>')
     height = max(heights.values(), default=0) + ROW
     size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
@@ -85,4 +87,4 @@ class Map(SphinxDirective):
         for page in book.pages:
             self.env.note_dependency(str(book.source(page)))
         builder, here = self.env.app.builder, self.env.docname
-        return [nodes.raw("", drawing(needs(book), lambda p: builder.get_relative_uri(here, p.name)), format="html")]
+        return [nodes.raw("", drawing(book, lambda p: builder.get_relative_uri(here, p.name)), format="html")]
