@@ -244,6 +244,22 @@ def test_an_enclosing_limit_stays_in_force() -> None:
     assert 0.2 < time.monotonic() - started < 2
 
 
+def test_a_limit_that_is_reached_in_a_destructor_is_raised_after_it() -> None:
+    class Slow:
+        def __del__(self) -> None:
+            started = time.process_time()
+            while time.process_time() < started + 0.3:
+                pass
+
+    def work() -> None:
+        with time_limit(0.1):
+            Slow()  # pytest makes an error of an exception that is ignored
+            forever()
+
+    with pytest.raises(TimeLimitError):
+        work()
+
+
 def test_a_derivation_runs_in_a_thread() -> None:
     found = []
     thread = threading.Thread(

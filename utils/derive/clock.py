@@ -9,8 +9,10 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from .errors import TimeLimitError
 
@@ -34,13 +36,13 @@ def time_limit(seconds: float) -> Iterator[None]:
 def _by_signal(seconds: float) -> Iterator[None]:
     armed = True
 
-    def ring(*_: object) -> None:
-        if armed:
+    def ring(_: int, frame: FrameType | None) -> None:
+        if armed and not _swallows(frame):
             raise TimeLimitError
 
     outer = signal.signal(signal.SIGPROF, ring)
     started = time.process_time()
-    # The timer rings again every half second: an exception raised inside a destructor is swallowed there.
+    # The timer rings again every half second: inside a destructor an exception would be swallowed.
     left, again = signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
     if left and left < seconds:  # an enclosing limit that ends earlier stays in force
         signal.setitimer(signal.ITIMER_PROF, left, 0.5)
@@ -52,6 +54,11 @@ def _by_signal(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, outer)
         if left:
             signal.setitimer(signal.ITIMER_PROF, max(left - (time.process_time() - started), 1e-3), again)
+
+
+def _swallows(frame: FrameType | None) -> bool:
+    """Whether the interrupted code is a destructor or the callback of a weak reference."""
+    return frame is not None and (frame.f_code.co_name == "__del__" or frame.f_code.co_filename == weakref.__file__)
 
 
 @contextmanager
