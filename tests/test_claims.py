@@ -52,6 +52,8 @@ def test_a_rerun_cell_replaces_its_own_claim():
         ({"name": "a", "value": "1", "below": 1}, "expected a finite real number, got '1'"),
         ({"name": "a", "value": torch.ones(2), "below": 1}, r"expected one number, got shape \(2,\)"),
         ({"name": "a", "value": 0.5, "below": 1, "published": 2}, "expected a source"),
+        ({"name": "a", "value": 0.5, "below": 1, "board": ("digits", "VAE")}, r"three names .*'VAE'\)"),
+        ({"name": "a", "value": 0.5, "below": 1, "board": ("digits", "", "exact")}, "expected a board of three names"),
     ],
 )
 def test_bad_input_is_named(arguments, message):

@@ -101,3 +101,11 @@ def test_an_unknown_name_lists_the_known_ones(call):
 
 def test_nothing_is_unpickled():
     assert "allow_pickle=True" not in Path(data.__file__).read_text()
+
+
+@pytest.mark.parametrize("name", ["", "two words.json", "../outside.json"])
+def test_a_file_is_stored_inside_the_data_folder_or_not_at_all(tmp_path, name):
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ValueError, match="inside the data folder, without spaces, got"):
+        data.store(name, b"x", tmp_path / "data")
+    assert not any(file.is_file() for file in tmp_path.rglob("*"))

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from theme import mathematics, node
+from theme import board, mathematics, node
 from theme.book import Book, Page
 from theme.ledger import _claims, _derivation, opening
 from theme.map import drawing, needs
@@ -131,6 +131,29 @@ def test_a_claim_shows_its_value_bound_and_published_number():
 def test_a_derivation_shows_each_step_with_its_mark_reason_status_and_time():
     row = _derivation({"title": "T", "steps": [STEP]})[-2]
     assert row == "| ≈ | so | sampled: 20 points, 4 ms |"
+
+
+def entry(model, column, value, name="digits"):
+    return (f"[{model}]", {"name": f"{model} {column}", "value": value, "board": [name, model, column]})
+
+
+def test_a_board_has_a_row_a_model_and_the_best_on_top():
+    entries = [entry("B", "exact", 2.0), entry("A", "upper bound", 1.0), entry("A", "exact", 0.51234)]
+    unlisted = ("[C]", {"name": "other", "value": 3.0, "board": None})
+    assert board.table("digits", [*entries, unlisted, entry("D", "exact", 1.0, "letters")]) == [
+        "| model | exact | upper bound | chapter |",
+        "|:--|--:|--:|:--|",
+        "| A | 0.5123 | 1 | [A] |",
+        "| B | 2 |  | [B] |",
+        "",
+    ]
+
+
+def test_a_board_without_claims_or_with_two_in_one_place_is_refused():
+    with pytest.raises(ValueError, match="board 'digits': expected at least one claim made for it, got none"):
+        board.table("digits", [entry("A", "exact", 1.0, "letters")])
+    with pytest.raises(ValueError, match=r"expected one 'exact' of 'A', got two \('A exact'\)"):
+        board.table("digits", [entry("A", "exact", 1.0), entry("A", "exact", 2.0)])
 
 
 def test_an_empty_folder_is_not_served(tmp_path):

@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from theme import assets, mathematics
+from theme.board import Board
 from theme.book import Book
 from theme.inputs import tree_digest
 from theme.ledger import Chapters, Ledger
@@ -130,6 +131,7 @@ def setup(app: Sphinx) -> dict:
     app.add_html_theme("derivations", str(assets.HTML))
     mathematics.setup(app)
     app.add_directive("ledger", Ledger)
+    app.add_directive("board", Board)
     app.add_directive("chapters", Chapters)
     app.add_directive("map", Map)
     app.add_post_transform(MarkTables)

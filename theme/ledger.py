@@ -12,7 +12,7 @@ from theme.book import Book, Page
 from theme.execute import cache_folder, read_notebook
 from theme.map import needs
 
-__all__ = ["Chapters", "Ledger", "records"]
+__all__ = ["Chapters", "Ledger", "Written", "opening", "records"]
 
 MARKS = {"proved": "✓", "sampled": "≈", "assumed": "§"}
 
@@ -66,10 +66,11 @@ def _claims(claims: list[dict]) -> list[str]:
     return [*head, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows), ""]
 
 
-class _Written(SphinxDirective):
+class Written(SphinxDirective):
     """A directive whose content is the Markdown that `text` returns; it starts with a heading."""
 
     def run(self):
+        """Return the nodes of `text`, and have the page written again when a chapter changes."""
         book = Book.load(self.env.srcdir)
         for page in book.pages:
             self.env.note_dependency(str(book.source(page)))
@@ -97,7 +98,7 @@ def _summary_row(name: str, row: list[float]) -> str:
     return f"| {name} | " + " | ".join(cells) + " |"
 
 
-class Ledger(_Written):
+class Ledger(Written):
     """`{ledger}`: every derivation with its steps, every claim with its bound and published value."""
 
     def text(self, book):
@@ -124,7 +125,7 @@ def opening(book: Book, page: Page) -> tuple[str, str]:
     return found[1].strip(), " ".join(found[2].split())
 
 
-class Chapters(_Written):
+class Chapters(Written):
     """`{chapters}`: the map of the book, part by part, with the first sentence of each chapter and what it needs."""
 
     def text(self, book):

@@ -31,6 +31,7 @@ class Claim:
     published: float | str | None
     source: str | None
     twin: str | None
+    board: tuple[str, str, str] | None = None
 
     @property
     def bound(self) -> str:
@@ -65,6 +66,7 @@ def claim(
     published: float | str | None = None,
     source: str | None = None,
     twin: str | None = None,
+    board: tuple[str, str, str] | None = None,
 ) -> Claim:
     """Assert that a measured number lies within its bound, and record it for the chapter's table and the ledger.
 
@@ -77,18 +79,20 @@ def claim(
         published: the comparable published number, if any; needs `source`.
         source: where `published` is printed, with author, year and table or figure.
         twin: the broken implementation that this bound is tight enough to catch.
+        board: the place of the number on the leaderboard page: (board, row, column), such as
+            ("binary digits", "FVSBN", "exact").
 
     Raises:
         ClaimError: the value is out of bounds.
-        ValueError: no name, no bound, an empty interval, a value that is not a finite number, or a published value
-            without a source.
+        ValueError: no name, no bound, an empty interval, a value that is not a finite number, a published value
+            without a source, or a board that is not three names.
 
     >>> claim("one half", 0.5, above=0.4, below=0.6).bound
     '0.4 to 0.6'
     """
     number = _finite(name, value)
-    _validate(name, below, above, published, source)
-    made = Claim(name, number, unit, below, above, published, source, twin)
+    _validate(name, below, above, published, source, board)
+    made = Claim(name, number, unit, below, above, published, source, twin, board)
     if (below is not None and number > below) or (above is not None and number < above):
         hint = f" Broken twin in mind: {twin}." if twin else ""
         raise ClaimError(f"claim {name!r}: measured {number:.6g} {unit}".rstrip() + f", bound {made.bound}.{hint}")
@@ -142,7 +146,7 @@ def _finite(name: str, value: float) -> float:
     return float(value)
 
 
-def _validate(name: str, below, above, published, source) -> None:
+def _validate(name: str, below, above, published, source, board) -> None:
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"claim: expected a name that says what was measured, got {name!r}")
     if below is None and above is None:
@@ -151,6 +155,9 @@ def _validate(name: str, below, above, published, source) -> None:
         raise ValueError(f"claim {name!r}: expected above <= below, got above={above}, below={below}")
     if published is not None and not source:
         raise ValueError(f"claim {name!r}: expected a source for the published value {published!r}, got none")
+    named = isinstance(board, tuple) and len(board) == 3 and all(isinstance(n, str) and n.strip() for n in board)
+    if board is not None and not named:
+        raise ValueError(f"claim {name!r}: expected a board of three names (board, row, column), got {board!r}")
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["NAMES", "DataError", "digits", "load", "path"]
+__all__ = ["NAMES", "DataError", "digits", "load", "path", "store"]
 
 _ROOTS = (
     Path(__file__).parent / "_data",
@@ -65,6 +65,27 @@ def path(name: str) -> Path:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     if digest != sums[name]:
         raise DataError(f"data file {name!r} is damaged: expected SHA-256 {sums[name]}, got {digest}")
+    return file
+
+
+def store(name: str, content: bytes, folder: Path = _ROOTS[1]) -> Path:
+    """Write one file of the data folder with its line in `SHA256SUMS`; for the scripts in `benchmarks/`.
+
+    Args:
+        name: file name relative to the data folder.
+        content: its bytes.
+        folder: the data folder, by default the repository's.
+
+    Raises:
+        ValueError: the name leaves the folder or is not one word (a line of `SHA256SUMS` could not hold it).
+    """
+    if not name or name.split() != [name] or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"store: expected a file name inside the data folder, without spaces, got {name!r}")
+    file, sums = folder / name, folder / "SHA256SUMS"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    kept = [line for line in sums.read_text().splitlines() if line.split()[1] != name]
+    sums.write_text("\n".join([*kept, f"{hashlib.sha256(content).hexdigest()}  {name}"]) + "\n")
     return file
 
 

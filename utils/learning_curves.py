@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -79,11 +78,4 @@ def save(name: str, steps, returns, *, unit: str, made_by: str, folder: Path = _
         raise ValueError("save: expected finite returns, got " + str(returns[~returns.isfinite()][0].item()))
     rows = [[float(f"{x:.5g}") for x in row] for row in returns.tolist()]
     text = json.dumps({"unit": unit, "made_by": made_by, "steps": steps.tolist(), "returns": rows}) + "\n"
-    relative = f"learning_curves/{name}.json"
-    file, sums = folder / relative, folder / "SHA256SUMS"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(text)
-    kept = [line for line in sums.read_text().splitlines() if line.split()[1] != relative]
-    kept.append(f"{hashlib.sha256(text.encode()).hexdigest()}  {relative}")
-    sums.write_text("\n".join(kept) + "\n")
-    return file
+    return data.store(f"learning_curves/{name}.json", text.encode(), folder)
