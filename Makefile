@@ -11,7 +11,7 @@ book: $(VENV)/.ready node_modules/.ready
 	@$(BIN)/python -m theme.build
 
 test: $(VENV)/.ready node_modules/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lab: $(VENV)/.ready notebooks
 	$(BIN)/python -m jupyterlab chapters
@@ -21,7 +21,7 @@ notebooks: $(VENV)/.ready
 
 check: $(VENV)/.ready notebooks book
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf _build

@@ -216,11 +216,11 @@ def test_the_time_limit_interrupts(in_thread: bool) -> None:
     outcome = []
 
     def spin() -> None:
-        started = time.monotonic()
+        started = time.process_time()
         try:
             limited(0.2)
         except TimeLimitError:
-            outcome.append(time.monotonic() - started)
+            outcome.append(time.process_time() - started)
 
     if in_thread:
         thread = threading.Thread(target=spin)
@@ -238,10 +238,10 @@ def test_an_enclosing_limit_stays_in_force() -> None:
                 limited(0.05)
             forever()
 
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(TimeLimitError):
         work()
-    assert 0.2 < time.monotonic() - started < 2
+    assert 0.2 < time.process_time() - started < 2
 
 
 def test_a_limit_that_is_reached_in_a_destructor_is_raised_after_it() -> None:
