@@ -97,7 +97,9 @@ def test_the_gaussian_distance_is_pots_and_the_books_frechet_distance(ws, size):
     x = torch.randn(60, size).double() @ torch.randn(size, size).double()
     y = torch.randn(80, size).double() @ torch.randn(size, size).double() + 1
     moments = [t.numpy() for t in (x.mean(0), y.mean(0), x.T.cov(), y.T.cov())]
-    assert_close(ws.bures(x, y).item(), float(ot.gaussian.bures_wasserstein_distance(*moments)) ** 2, rtol=1e-6, atol=1e-9)
+    assert_close(
+        ws.bures(x, y).item(), float(ot.gaussian.bures_wasserstein_distance(*moments)) ** 2, rtol=1e-6, atol=1e-9
+    )
     assert_close(ws.bures(x, y).item(), samples.frechet(x, y))
 
 
@@ -116,7 +118,9 @@ def test_sinkhorn_is_pots_in_the_log_domain(ws, problem, tau):
     p, q, x, y = problem
     cost = torch.cdist(x, y)
     plan, f, g = ws.sinkhorn(p, q, cost, tau, rounds=3000)
-    theirs = ot.sinkhorn(p.numpy(), q.numpy(), cost.numpy(), tau, method="sinkhorn_log", stopThr=1e-13, numItermax=20_000)
+    theirs = ot.sinkhorn(
+        p.numpy(), q.numpy(), cost.numpy(), tau, method="sinkhorn_log", stopThr=1e-13, numItermax=20_000
+    )
     assert_close(plan, torch.from_numpy(np.asarray(theirs)), atol=1e-8, rtol=1e-5)
     entropy = torch.xlogy(plan, plan / (p[:, None] * q)).sum()
     assert_close(p @ f + q @ g, (plan * cost).sum() + tau * entropy, atol=1e-8, rtol=1e-6)
@@ -158,7 +162,8 @@ def test_points_of_the_penalty_lie_between_the_pairs(ws):
         return points.sum(1)
 
     ws.penalty(critic, torch.zeros(50, 4), torch.ones(50, 4))
-    assert seen[0].min() >= 0 and seen[0].max() <= 1
+    assert seen[0].min() >= 0
+    assert seen[0].max() <= 1
     assert_close(seen[0].std(1), torch.zeros(50))
     assert seen[0][:, 0].std() > 0.2
 
