@@ -111,9 +111,17 @@ def test_the_gradient_of_a_bias_vanishes_before_batchnorm_only():
     assert book.bias_gradient(book.layers(False), x) > 0.01
 
 
-def test_every_step_of_the_eleven_derivations_is_proved():
+def test_layernorm_sees_a_bias_unless_all_units_share_it():
+    generator = torch.Generator().manual_seed(0)
+    x, bias = torch.randn(30, 4, generator=generator), torch.randn(4, generator=generator)
+    layer = torch.nn.LayerNorm(4)
+    assert not torch.allclose(layer(x + bias), layer(x), atol=0.1)
+    torch.testing.assert_close(layer(x + 0.7), layer(x), rtol=1e-4, atol=1e-5)
+
+
+def test_every_step_of_the_twelve_derivations_is_proved():
     found = derivations(book)
-    assert len({d.title for d in found}) == 11
+    assert len({d.title for d in found}) == 12
     assert {step.status for d in found for step in d.steps} == {"proved"}
 
 
