@@ -166,7 +166,8 @@ def test_the_kernel_density_is_scikit_learns(pr, dimension):
 
 
 def test_the_bandwidth_is_the_best_of_those_that_leave_one_out(pr):
-    centres, choices = torch.randn(30, 2).double(), [0.1, 0.3, 0.5, 0.9]
+    centres, choices = torch.randn(30, 2).double(), [0.1, 0.3, 0.5, 0.9, 1.5]
+    centres[0] = 6.0  # a lone point, which only its neighbours can make likely
 
     def left_out(h):
         others = [torch.cat([centres[:i], centres[i + 1 :]]) for i in range(30)]

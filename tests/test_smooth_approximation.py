@@ -204,3 +204,13 @@ def test_the_average_score_falls_up_to_the_dip(sm):
     assert z[average.argmin()].item() == pytest.approx(-1.278, abs=0.004)
     assert (average[z < -1.3].diff() < 0).all()
     assert (average[z > -1.2].diff() > 0).all()
+
+
+def test_the_widget_draws_the_function_that_its_menu_names(sm):
+    for k, name in enumerate(sm.smooth, 1):
+        at = {sm.which: k, sm.x: sp.Rational(17, 10), sm.tau: sp.Rational(3, 10)}
+        assert float(sm.lines["smooth"].subs(at)) == pytest.approx(float(sm.smooth[name].subs(at)))
+        assert float(sm.lines["hard"].subs(at)) == float(sm.hard[name].subs(at))
+        assert float(sm.lines["slope of the smooth one"].subs(at)) == pytest.approx(
+            float(sp.diff(sm.smooth[name], sm.x).subs(at))
+        )
