@@ -178,6 +178,30 @@ def test_a_value_over_its_steepest_rise_never_exceeds_the_distance(ws, recipe):
     assert 0 < ws.value(critic, x, y) / steepest <= exact
     if "clip" in recipe:
         assert max(weight.abs().max() for weight in critic.parameters()) <= 0.01
+    else:
+        assert 0.5 < steepest < 1.1 * (1 + exact / (2 * recipe["lam"]))
+
+
+def test_the_value_is_that_of_the_first_sample_less_that_of_the_second(ws):
+    assert_close(ws.value(lambda z: z.sum(1), torch.ones(3, 2), torch.zeros(5, 2)).item(), 2.0)
+
+
+def test_a_critic_trained_on_one_norm_for_all_is_flatter_by_the_root_of_the_batch(ws):
+    x, y = torch.zeros(16, 4), torch.ones(16, 4)
+    for dim, slope in ((1, 1.0), ((0, 1), 0.25)):
+        training.seed(0)
+        critic = ws.train_critic(ws.network(4, 1), x, y, lam=100, dim=dim)
+        assert_close(critic[0].weight.norm().item(), slope, atol=0.02, rtol=0)
+
+
+def test_every_layer_of_a_critic_is_normed_and_only_the_last_has_no_activation(ws):
+    seen = []
+    critic = ws.network(6, 5, 4, 1, norm=lambda layer: seen.append(layer) or layer)
+    linear, between = critic[::2], critic[1::2]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == [(6, 5), (5, 4), (4, 1)]
+    assert list(linear) == seen
+    assert all(isinstance(layer, torch.nn.LeakyReLU) for layer in between)
+    assert len(between) == 2
 
 
 def test_a_squared_distance_is_no_metric(ws):
