@@ -198,6 +198,30 @@ def test_after_reflow_nothing_is_left_of_the_loss():
     assert_close(book.ride_back(straight, z, 1)[-1], x)
 
 
+def test_the_matching_loss_adds_up_coordinates():
+    x, z = torch.randn(50, 3), torch.randn(50, 3)
+    still = book.matching(lambda x, t: torch.zeros_like(x), x, z)
+    assert_close(still, ((x - z) ** 2).sum(1).mean())
+
+
+def test_blur_is_noise_in_units_of_the_deviation(monkeypatch):
+    monkeypatch.setattr(book.training, "train", lambda flow, loss, x, **settings: loss(x))
+    training.seed(0)
+    x = 3 * torch.randn(100_000, 1)
+    flow = book.Flow([], x)
+    extra = [book.fitted(flow, x, blur=blur) - book.nats(*flow(x)).mean() for blur in (0.0, 0.5)]
+    assert extra[0] == 0
+    assert extra[1].item() == pytest.approx(0.5**2 / 2, abs=0.01)
+
+
+def test_sixteen_pixels_of_the_border_are_nearly_always_empty():
+    from utils import data
+
+    empty = (data.digits().x_train == 0).float().mean(0).view(8, 8) > 0.9
+    assert empty.sum() == 16
+    assert not empty[1:-1, 1:-1].any()
+
+
 def test_maximum_likelihood_finds_the_moments_of_normal_data():
     training.seed(0)
     x = torch.randn(2000, 2) * torch.tensor([2.0, 0.5]) + 1
@@ -264,7 +288,7 @@ def test_every_step_is_proved():
     assert all(step.status == "proved" for one in found for step in one.steps)
 
 
-def test_pyros_norm_is_refuted():
+def test_the_length_in_the_place_of_its_square_is_refuted():
     push, root = book.w.dot(book.u), sp.sqrt(book.w.dot(book.w))
     wrong = Derivation("Divided by the norm", push + (book.safe_push - push) * root)
     with pytest.raises(StepError, match="does not hold"):
