@@ -73,6 +73,26 @@ def test_the_loss_reaches_the_encoder_through_the_draw(vae, bits):
     assert model.encoder[0].weight.grad.norm() > 1e-4
 
 
+def test_the_slopes_of_the_loss_are_those_of_its_value(vae, bits):
+    training.seed(0)
+    model = vae.VAE(6, 2, width=16).double()
+
+    def loss():
+        training.seed(1)
+        return model.loss(bits.double(), beta=0.5)
+
+    for bias in (model.encoder[2].bias, model.decoder[2].bias):
+        (slopes,) = torch.autograd.grad(loss(), bias)
+        assert slopes.abs().min() > 1e-3
+        for slope, step in zip(slopes, 1e-6 * torch.eye(len(bias)).double(), strict=True):
+            bias.data += step
+            above = loss().item()
+            bias.data -= 2 * step
+            below = loss().item()
+            bias.data += step
+            assert slope.item() == pytest.approx((above - below) / 2e-6, rel=1e-4)
+
+
 def test_bounds_are_ordered_on_the_same_draws(vae, small, bits):
     log_w = small.log_weights(bits, 256)
     ladder = torch.stack([vae.bounds(log_w, k) for k in (1, 2, 4, 16, 64, 256)])
@@ -185,6 +205,22 @@ def test_training_is_repeatable_and_lowers_the_loss(vae):
     assert_close(first.encoder[0].weight, again.encoder[0].weight)
     training.seed(0)
     assert first.loss(x) < vae.VAE(64, 2, width=20).loss(x) - 5
+
+
+def test_training_draws_bits_anew_and_passes_the_weight_on(vae, monkeypatch):
+    seen, loss = [], vae.VAE.loss
+
+    def spy(model, x, beta):
+        seen.append((x, beta))
+        return loss(model, x, beta)
+
+    monkeypatch.setattr(vae.VAE, "loss", spy)
+    vae.trained(torch.full((200, 40), 0.3), 2, beta=3.0, steps=5, width=4)
+    drawn = torch.stack([x for x, _ in seen])
+    assert {beta for _, beta in seen} == {3.0}
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert drawn.mean().item() == pytest.approx(0.3, abs=0.02)
+    assert (drawn.mean(0) % 1 != 0).any()
 
 
 def test_every_step_is_proved(vae):
