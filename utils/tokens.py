@@ -29,7 +29,7 @@ class Coder(nn.Module):
         self.encoder, self.decoder, self.codes, self.grid = encoder, decoder, codes, grid
 
     def encode(self, x: Tensor) -> Tensor:
-        """The encoder's vectors `(B, T, d)`, before the codebook."""
+        """The encoder's vectors `(B, T, d)` of images, before the codebook."""
         return self.encoder(x).flatten(2).mT
 
     def decode(self, z: Tensor) -> Tensor:
@@ -60,7 +60,16 @@ class Prior(nn.Module):
         self.head = nn.Linear(width, K)
 
     def forward(self, k: Tensor, y: Tensor) -> Tensor:
-        """Logits `(B, T, K)` of each token, given the ones before it and the class `(B,)`."""
+        """Logits `(B, t, K)` of each token of `k` `(B, t)`, given the ones before it and the class `y` `(B,)`.
+
+        Raises:
+            ValueError: words of 0 or more than T tokens, another shape of `y`, an unknown token or class.
+        """
+        if k.ndim != 2 or y.shape != k.shape[:1] or not 0 < k.shape[1] <= len(self.place):
+            raise ValueError(f"Prior: expected (B, 1..{len(self.place)}) and (B,), got {(*k.shape,)} and {(*y.shape,)}")
+        for name, found, end in (("tokens", k, self.K), ("classes", y, self.token.num_embeddings - self.K)):
+            if len(k) and not 0 <= found.min() <= found.max() < end:
+                raise ValueError(f"Prior: expected {name} from 0 to {end - 1}, got {found.min()} to {found.max()}")
         past = self.token(torch.cat([self.K + y[:, None], k[:, :-1]], 1))
         causal = nn.Transformer.generate_square_subsequent_mask(past.shape[1])
         return self.head(self.body(past + self.place[: past.shape[1]], mask=causal, is_causal=True))
@@ -72,7 +81,7 @@ class Prior(nn.Module):
 
     @torch.no_grad()
     def sample(self, y: Tensor) -> Tensor:
-        """A word `(B, T)` for each class, one token after the other."""
+        """A word `(B, T)` for each class `y` `(B,)`, one token after the other."""
         k = torch.zeros(len(y), 0, dtype=torch.long)
         for _ in self.place:
             p = self(F.pad(k, (0, 1)), y)[:, -1].softmax(-1)
@@ -81,14 +90,17 @@ class Prior(nn.Module):
 
 
 def perceptrons(pixels: int, T: int, d: int, width: int = 128) -> tuple[nn.Sequential, nn.Sequential]:
-    """An encoder of flat images to `(B, d, T)`, normalised, and its decoder to logits."""
+    """An encoder of flat images `(B, pixels)` to `(B, d, T)`, normalised, and its decoder to logits `(B, pixels)`."""
     norm = nn.BatchNorm1d(T * d, affine=False)
     encoder = nn.Sequential(nn.Linear(pixels, width), nn.ReLU(), nn.Linear(width, T * d), norm, nn.Unflatten(1, (d, T)))
     return encoder, nn.Sequential(nn.Flatten(), nn.Linear(T * d, width), nn.ReLU(), nn.Linear(width, pixels))
 
 
 def convolutions(d: int, width: int = 32) -> tuple[nn.Sequential, nn.Sequential]:
-    """An encoder of grey images to a grid of a quarter of their side, normalised, and its decoder to [0, 1]."""
+    """An encoder of grey images to a grid of a quarter of their side, normalised, and its decoder to [0, 1].
+
+    `(B, 1, side, side)` to `(B, d, side / 4, side / 4)`; the side a multiple of 4.
+    """
     conv, back, half, relu = nn.Conv2d, nn.ConvTranspose2d, width // 2, nn.ReLU()
     encoder = [conv(1, half, 4, 2, 1), relu, conv(half, width, 4, 2, 1), relu, conv(width, width, 3, 1, 1), relu]
     decoder = [conv(d, width, 3, 1, 1), relu, conv(width, width, 3, 1, 1), relu, back(width, half, 4, 2, 1), relu]
@@ -98,7 +110,13 @@ def convolutions(d: int, width: int = 32) -> tuple[nn.Sequential, nn.Sequential]
 
 
 def classifier(side: int, width: int = 16) -> nn.Sequential:
-    """Two convolutions and a linear layer: logits of ten classes; `[:2]` and `[:4]` are its features."""
+    """Two convolutions and a linear layer: logits of ten classes; `[:2]` and `[:4]` are its features.
+
+    Raises:
+        ValueError: a side that is no multiple of 4.
+    """
+    if side < 4 or side % 4:
+        raise ValueError(f"classifier: expected a side that is a multiple of 4, got {side}")
     first, second = nn.Conv2d(1, width, 3, 2, 1), nn.Conv2d(width, 2 * width, 3, 2, 1)
     last = nn.Linear(2 * width * (side // 4) ** 2, 10)
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten(), last)
@@ -117,8 +135,16 @@ def discriminator(width: int = 32) -> nn.Sequential:
 def perceptual(net: nn.Sequential, x: Tensor, x_hat: Tensor) -> Tensor:
     """The mean over images of the squared distance of two layers of features of a `classifier`, each of unit length.
 
+    Args:
+        x: images `(B, 1, side, side)`, x_hat: others of the same shape.
+
+    Raises:
+        ValueError: shapes that differ.
+
     Source: Zhang et al. (2018), "The unreasonable effectiveness of deep features as a perceptual metric", equation 1.
     """
+    if x.shape != x_hat.shape:
+        raise ValueError(f"perceptual: expected two equal shapes, got {tuple(x.shape)} and {tuple(x_hat.shape)}")
     apart = [
         F.normalize(net[:layer](x), dim=1, eps=1e-3) - F.normalize(net[:layer](x_hat), dim=1, eps=1e-3)
         for layer in (2, 4)
