@@ -21,7 +21,7 @@ def test_encoders_and_decoders_have_the_stated_shapes():
 
 
 def test_vectors_keep_their_places_in_the_grid():
-    """With encoder and decoder that do nothing, what is encoded decodes to itself, also when rows and columns differ."""
+    """Between an encoder and a decoder that do nothing, also when rows and columns differ."""
     model, x = (
         tokens.Coder(nn.Identity(), nn.Identity(), lambda z: (z, None, None), grid=(2, 3)),
         torch.rand(4, 5, 2, 3),
@@ -55,6 +55,14 @@ def test_perceptual_distance_is_zero_for_a_copy_and_blind_to_no_image():
     net, x = tokens.classifier(16), torch.rand(3, 1, 16, 16)
     assert tokens.perceptual(net, x, x) == 0
     assert tokens.perceptual(net, x, x.flip(3)) > 0.1
+
+
+def test_perceptual_distance_is_that_of_the_cosines_of_two_layers():
+    training.seed(0)
+    net, x, y = tokens.classifier(16), torch.rand(3, 1, 16, 16), torch.rand(3, 1, 16, 16)
+    first, second = (torch.cosine_similarity(net[:layer](x), net[:layer](y)) for layer in (2, 4))
+    expected = (2 - 2 * first).sum((1, 2)).mean() + (2 - 2 * second).sum((1, 2)).mean()
+    assert_close(tokens.perceptual(net, x, y), expected, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(
