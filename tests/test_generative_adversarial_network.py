@@ -149,6 +149,51 @@ def test_training_moves_both_players_and_averages_the_generator(gan):
     assert any((w != a).any() for w, a in zip(G.parameters(), average.parameters(), strict=True))
 
 
+def test_the_loop_is_adam_in_turn_with_penalty_decay_and_a_slow_average(gan):
+    training.seed(0)
+    players = [gan.network(1, 3, 1) for _ in range(4)]
+    G, D, own_G, own_D = players
+    own_G.load_state_dict(G.state_dict())
+    own_D.load_state_dict(D.state_dict())
+    training.seed(1)
+    average = gan.play(G, D, lambda batch: torch.randn(batch, 1), 1, 6, 8, 1e-2, momentum=0.5, gamma=2.0)
+    training.seed(1)
+    move_G, move_D = (torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.5, 0.99)) for net in (own_G, own_D))
+    slow = None
+    for rate in (1e-2, 1e-2, 1e-2, 1e-2, 1e-2 * 2 / 3, 1e-2 / 3):
+        move_G.param_groups[0]["lr"] = move_D.param_groups[0]["lr"] = rate
+        z, x = torch.randn(8, 1), torch.randn(8, 1, requires_grad=True)
+        real, made = own_D(x), own_D(own_G(z))
+        slope = torch.autograd.grad(real.sum(), x, create_graph=True)[0]
+        loss = -F.logsigmoid(real).mean() - F.logsigmoid(-made).mean() + slope.square().mean()
+        for weights, grad in zip(own_D.parameters(), torch.autograd.grad(loss, [*own_D.parameters()]), strict=True):
+            weights.grad = grad
+        move_D.step()
+        loss = -F.logsigmoid(own_D(own_G(z))).mean()
+        for weights, grad in zip(own_G.parameters(), torch.autograd.grad(loss, [*own_G.parameters()]), strict=True):
+            weights.grad = grad
+        move_G.step()
+        now = [w.detach().clone() for w in own_G.parameters()]
+        slow = now if slow is None else [0.99 * a + 0.01 * b for a, b in zip(slow, now, strict=True)]
+    for found, expected in ((G, own_G), (D, own_D)):
+        assert_close([*found.parameters()], [*expected.parameters()])
+    assert_close([w.detach() for w in average.parameters()], slow)
+
+
+@pytest.mark.parametrize("steps_are", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("h", [0.5, 1.0])
+def test_the_penalty_settles_the_players_until_the_steps_of_d_overshoot(gan, steps_are, h):
+    matrix = sp.eye(2) + gan.h * gan.turn if steps_are == "simultaneous" else gan.only_D * gan.only_G
+    grow = sp.lambdify((gan.h, gan.gamma), matrix)
+    least = h / 4 if steps_are == "simultaneous" else 0
+    for weight in np.linspace(0.01, 6, 100):
+        settles = max(abs(np.linalg.eigvals(grow(h, weight)))) < 1
+        if h * weight < 2 - h**2 / 8:
+            assert settles == (weight > least)
+        elif h * weight > 2 + h**2 / 8:
+            assert not settles
+
+
 def test_training_finds_a_normal_distribution(gan):
     training.seed(0)
     G, D = gan.network(1, 16, 1), gan.network(1, 16, 1)
