@@ -1,7 +1,8 @@
 """The weights of the chapter on denoising diffusion: `PYTHONPATH=. python benchmarks/weights_denoising_diffusion.py`
 
 A small U-Net learns to guess the noise in MNIST at 28x28, on the linear chain of 1,000 steps; an average of its weights
-over the last steps is kept. 7,000 steps of 64 images: 25 minutes on a quiet core. Prints the test loss on the way.
+over the last steps is kept. 7,000 steps of 64 images: about three quarters of an hour on a
+busy core. Prints the test loss on the way.
 """
 
 import torch

@@ -172,6 +172,15 @@ def test_networks_take_one_level_or_one_a_row(net):
         waves(torch.rand(2), x, 4)
 
 
+def test_networks_name_the_shape_they_expect(net):
+    for wrong in (draw(2, 1, 8, 8), draw(2, 63)):
+        with pytest.raises(ValueError, match=r"DigitNet: expected x \(B, 64\), got"):
+            net(wrong, torch.tensor(0.5))
+    for wrong in (draw(2, 64), draw(2, 3, 28, 28), draw(2, 1, 28, 30)):
+        with pytest.raises(ValueError, match=r"UNet: expected x \(B, 1, H, W\), H and W divisible by 4, got"):
+            UNet(8, 16)(wrong, torch.tensor(0.5))
+
+
 def test_every_derivation_is_proved():
     found = derivations(book)
     assert len(found) >= 13

@@ -45,7 +45,13 @@ class DigitNet(nn.Module):
         return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, x: Tensor, alpha_bar: Tensor) -> Tensor:
-        """The guessed noise, `(B, 64)`."""
+        """The guessed noise, `(B, 64)`; `alpha_bar` is one number or one for each row.
+
+        Raises:
+            ValueError: `x` is not `(B, 64)`, or `alpha_bar` has a wrong length.
+        """
+        if x.ndim != 2 or x.shape[1] != 64:
+            raise ValueError(f"DigitNet: expected x (B, 64), got {tuple(x.shape)}")
         h = self.enter(x)
         levels = self.level(waves(alpha_bar, x, 4)).chunk(len(self.blocks), 1)
         for block, level in zip(self.blocks, levels, strict=True):
@@ -87,7 +93,13 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(nn.GroupNorm(8, n), nn.SiLU(), nn.Conv2d(n, 4, 3, padding=1))
 
     def forward(self, x: Tensor, alpha_bar: Tensor) -> Tensor:
-        """The guessed noise, in the shape of `x`."""
+        """The guessed noise, in the shape of `x`; `alpha_bar` is one number or one for each image.
+
+        Raises:
+            ValueError: `x` is not `(B, 1, H, W)` with H and W divisible by 4, or `alpha_bar` has a wrong length.
+        """
+        if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] % 4 or x.shape[3] % 4:
+            raise ValueError(f"UNet: expected x (B, 1, H, W), H and W divisible by 4, got {tuple(x.shape)}")
         level = self.level(waves(alpha_bar, x, 6))
         fine = self.fine(self.enter(nn.functional.pixel_unshuffle(x, 2)), level)  # (B, n, H/2, W/2)
         coarse = self.shrink(fine)  # (B, 2n, H/4, W/4)
