@@ -138,6 +138,33 @@ def test_bound_needs_every_part():
     assert nats.sum() > 64 * math.log(17.0)  # uniform pixels: no model is better than log 17 each
 
 
+def test_bound_is_its_formula_term_by_term():
+    x_0, chain = (
+        torch.randint(0, 17, (7, 64), generator=torch.Generator().manual_seed(0)) / 8 - 1,
+        book.linear(40).float(),
+    )
+    prior = draw(64, 17).log_softmax(-1)
+    torch.manual_seed(3)
+    nats = book.bound(lambda x, now: (x - now**1.5) / (1 - now) ** 0.5, x_0, chain, prior)  # its guess of x_0 is `now`
+    torch.manual_seed(3)
+    torch.testing.assert_close(nats[0], book.decoder(x_0, chain[1], prior))
+    snr, miss = chain / (1 - chain), (x_0[:, None] - chain[2:, None]).square().sum(2).mean(0)
+    torch.testing.assert_close(nats[1:-1], (snr[1:-1] - snr[2:]) / 2 * miss, rtol=1e-3, atol=1e-5)
+    end = torch.distributions.Normal(chain[-1] ** 0.5 * x_0.double(), (1 - chain[-1].double()) ** 0.5)
+    kl = torch.distributions.kl_divergence(end, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert nats[-1].item() == pytest.approx(kl.item(), rel=1e-3)
+
+
+def test_decoder_is_bayes_rule():
+    x_0, now, prior = torch.tensor([[-1.0, 0.25] * 32]), torch.tensor(0.9), draw(64, 17).log_softmax(-1)
+    torch.manual_seed(4)
+    x = 0.9**0.5 * x_0 + 0.1**0.5 * torch.randn(1, 64)
+    seen = torch.distributions.Normal(0.9**0.5 * (torch.arange(17) / 8 - 1), 0.1**0.5).log_prob(x[0, :, None])
+    log_p = (prior + seen).log_softmax(1)[torch.arange(64), (8 * x_0[0] + 8).long()]
+    torch.manual_seed(4)
+    torch.testing.assert_close(book.decoder(x_0, now, prior), -log_p.sum(), rtol=1e-4, atol=1e-4)
+
+
 def test_langevin_in_finite_steps_has_the_derived_variance():
     generator, x = torch.Generator().manual_seed(0), torch.zeros(50_000)
     for _ in range(60):
