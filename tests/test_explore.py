@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from samples import b, bump, bumps, decay, heights, k, line, policy, t
+from widgets import b, bump, bumps, decay, heights, k, line, policy, t
 
 from utils import figures
 from utils.explore import Slider, curves, frames, grid_chart
@@ -220,6 +220,14 @@ def kernel(monkeypatch):
 def parts(widget):
     _heading, *inputs, _legend, chart = widget.widget.children
     return inputs, chart
+
+
+@pytest.mark.parametrize(
+    ("value", "log", "shown"),
+    [(1000, True, "1000"), (123_456, False, "123500"), (0.0004, True, "0.0004"), (2.5, False, "2.5")],
+)
+def test_a_slider_shows_its_digits_without_an_exponent(value, log, shown):
+    assert Slider(k, 1e-4, 1e6, value, label="steps", log=log).text() == shown
 
 
 def test_moving_a_slider_in_a_kernel_changes_the_values_and_the_chart(kernel):

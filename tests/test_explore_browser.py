@@ -2,7 +2,7 @@
 
 import pytest
 from browser import asset, chromium, serve
-from samples import b, bumps, decay, heights, k, policy, walk
+from widgets import b, bumps, decay, heights, k, policy, walk
 
 from utils.explore.figure import still
 

@@ -13,6 +13,11 @@ __all__ = ["Choice", "Slider"]
 _STEPS = 100
 
 
+def _digits(value: float, count: int) -> str:
+    """`value` to `count` significant digits, as the page's script writes it: 1000, not 1e+03."""
+    return f"{float(f'{value:.{count}g}'):.12g}"
+
+
 def _with_unit(text: str, unit: str) -> str:
     return text if unit in ("", "1") else f"{text} {unit}"
 
@@ -68,7 +73,7 @@ class Slider:
 
     def text(self, value: float | None = None) -> str:
         """Return a value as the reader sees it, with its unit."""
-        return _with_unit(f"{self.value if value is None else value:.{3 if self.log else 4}g}", self.unit)
+        return _with_unit(_digits(self.value if value is None else value, 3 if self.log else 4), self.unit)
 
     def _track(self) -> tuple[float, float, float, float]:
         """Return where the knob moves: lowest and highest place, present place, step; logarithms if `log`."""
@@ -128,7 +133,7 @@ class Choice:
     def text(self, value=None) -> str:
         """Return a value as the reader sees it, with its unit."""
         value = self.value if value is None else value
-        return _with_unit(f"{value:.4g}" if self.numeric else str(value), self.unit)
+        return _with_unit(_digits(value, 4) if self.numeric else str(value), self.unit)
 
     def html(self, signal: str) -> str:
         """Return the control for the page; its position in `values` selects the frame."""
