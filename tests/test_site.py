@@ -23,7 +23,7 @@ ALL_LAID_OUT = "* { content-visibility: visible !important }"
 READY = "() => [...document.querySelectorAll('figure.widget')].every((figure) => figure.dataset.ready)"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site():
     # In a process of its own: the browser's event loop runs in this one.
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -32,7 +32,7 @@ def site():
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     with chromium() as browser:
         yield browser
