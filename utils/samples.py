@@ -112,7 +112,9 @@ def quality(x: Tensor, binary: bool = False) -> Quality:
         raise ValueError(f"quality: expected {'bits 0 and 1' if binary else 'finite grey levels'}, got others")
     train, test, classifier = _reference(binary)
     x = x if binary else x / 16
-    counts = [torch.bincount(torch.as_tensor(y), minlength=10) for y in (classifier.predict(x.numpy()), _labels())]
+    counts = [
+        torch.bincount(torch.as_tensor(y), minlength=10) for y in (classifier.predict(x.numpy()), data.digits().y_test)
+    ]
     far = [torch.cdist(z, train).min(1).values.median() for z in (x, test)]
     classes = (counts[0] - counts[1]).abs().sum() / 1000
     return Quality(frechet(x, test), *two_sample(x, test), float(classes), float(far[0] / far[1]))
@@ -139,10 +141,6 @@ def judge(model: str, x: Tensor, *, binary: bool = False, twin: str | None = Non
         value = getattr(measured, field)
         claim(f"{model}: {column}", value, above=above, below=below, twin=twin, board=(board, model, column))
     return measured
-
-
-def _labels() -> Tensor:
-    return data.digits().y_test
 
 
 @cache
