@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["NAMES", "DataError", "digits", "load", "path", "store"]
+__all__ = ["NAMES", "DataError", "digits", "emoji", "load", "path", "store"]
 
 _ROOTS = (
     Path(__file__).parent / "_data",
@@ -136,6 +136,32 @@ def digits() -> SimpleNamespace:
         x_test=torch.from_numpy(x_test).float(),
         y_train=torch.from_numpy(y_train).long(),
         y_test=torch.from_numpy(y_test).long(),
+    )
+
+
+@cache
+def emoji() -> SimpleNamespace:
+    """1,021 emoji, each drawn in three styles, in the one split of this book: 820 to train on, 201 to test.
+
+    Returns `x_train (820, 3, 3, 32, 32)` and `x_test (201, 3, 3, 32, 32)`, float32 in [0, 1]: emoji, style, colour
+    channel, row, column, pasted on white; `styles`, `name_train`, `name_test`. Treat the tensors as read-only.
+
+    Source: Noto (Google), Twemoji (Twitter) and Fluent (Microsoft); see `data/DATA.md`.
+
+    >>> emoji().x_test.shape, emoji().styles
+    (torch.Size([201, 3, 3, 32, 32]), ['noto', 'twemoji', 'fluent'])
+    """
+    raw = load("emoji32")
+    rgba = raw.images.float() / 255
+    x = (rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]).permute(0, 1, 4, 2, 3).contiguous()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    train, test = order[201:], order[:201]
+    return SimpleNamespace(
+        x_train=x[train],
+        x_test=x[test],
+        styles=raw.styles,
+        name_train=[raw.name[i] for i in train],
+        name_test=[raw.name[i] for i in test],
     )
 
 
