@@ -149,6 +149,11 @@ def test_a_board_has_a_row_a_model_and_the_best_on_top():
     ]
 
 
+def test_on_a_board_of_accuracies_the_highest_is_on_top():
+    rows = board.table("digits", [entry("A", "all", 0.5), entry("B", "all", 0.9)], best="highest")
+    assert rows[2:4] == ["| B | 0.9 | [B] |", "| A | 0.5 | [A] |"]
+
+
 def test_a_board_without_claims_or_with_two_in_one_place_is_refused():
     with pytest.raises(ValueError, match="board 'digits': expected at least one claim made for it, got none"):
         board.table("digits", [entry("A", "exact", 1.0, "letters")])

@@ -17,6 +17,7 @@ from theme.book import Book
 from theme.inputs import tree_digest
 from theme.ledger import Chapters, Ledger
 from theme.map import Map
+from theme.notation import Notation
 
 __all__ = ["setup"]
 
@@ -134,6 +135,7 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("board", Board)
     app.add_directive("chapters", Chapters)
     app.add_directive("map", Map)
+    app.add_directive("notation", Notation)
     app.add_post_transform(MarkTables)
     app.connect("config-inited", _use_the_filled_cache)
     app.connect("builder-inited", assets.install)
