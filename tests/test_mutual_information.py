@@ -221,7 +221,7 @@ def test_information_never_grows_by_a_second_look(mi):
     ("name", "right", "wrong"),
     [
         ("one_nat", lambda mi: math.sqrt(1 - math.exp(-2)), lambda mi: 1 - math.exp(-2)),
-        ("crowd", lambda mi: mi.m / (1 + sp.exp(mi.i) / mi.k), lambda mi: mi.m / (1 + mi.k * sp.exp(mi.i))),
+        ("crowd", lambda mi: mi.m / (1 + sp.exp(mi.i) / mi.n), lambda mi: mi.m / (1 + mi.n * sp.exp(mi.i))),
         (
             "fano",
             lambda mi: sp.log(mi.K * mi.recall**mi.recall) + (1 - mi.recall) * sp.log((1 - mi.recall) / (mi.K - 1)),
