@@ -1,5 +1,7 @@
 """The shared networks: shapes, order of patches, positions, and what they refuse."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -43,9 +45,20 @@ def test_features_of_a_convolutional_encoder():
     assert_close(net[-1](net[:-1](x)), net(x))
 
 
+def test_each_stage_of_a_backbone_halves_the_side_and_may_be_read_alone():
+    net, x = encoders.backbone(3, (4, 8, 6)), torch.rand(2, 3, 16, 24)
+    maps = list(itertools.accumulate(net, lambda x, stage: stage(x), initial=x))
+    assert [tuple(level.shape[1:]) for level in maps] == [(3, 16, 24), (4, 8, 12), (8, 4, 6), (6, 2, 3)]
+    net.eval()
+    assert_close(net(x), net[2](net[1](net[0](x))))
+    assert sum(p.numel() for p in net[0].parameters()) == 9 * 4 * (3 + 4) + 4 * 4
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: encoders.backbone(1, ()), r"widths=\(\)"),
+        (lambda: encoders.backbone(1, (8, 0)), r"widths=\(8, 0\)"),
         (lambda: encoders.convolutional(1, 6, 2), "multiple of 4, got 6"),
         (lambda: encoders.transformer(6, 1, heads=4), "heads=4 width=6"),
         (lambda: encoders.transformer(8, 0), "layers=0"),

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from utils import data
 from utils.boxes import iou
-from utils.scenes import SIDE, scatter, scattered_digits
+from utils.scenes import SIDE, judge, scatter, scattered_digits
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +79,19 @@ def test_the_set_is_made_of_training_and_of_test_digits_apart_by_one_seed(scenes
 def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match=r"scatter: expected digits \(N, 64\), .*got \(2, 8, 8\), \(2,\), 5"):
         scatter(torch.zeros(2, 8, 8), torch.zeros(2), 5, torch.Generator())
+
+
+def test_the_truth_itself_scores_one_and_enters_the_board(scenes, monkeypatch):
+    claimed = []
+    monkeypatch.setattr("utils.scenes.claim", lambda name, value, **rest: claimed.append((name, value, rest)))
+    perfect = [(boxes, torch.ones(len(boxes)), labels) for boxes, labels in scenes.truth_test]
+    bounds = {"ap": (0.9, 1.1), "ap50": (0.8, 1.2), "ap75": (0.7, 1.3)}
+    assert judge("the truth", perfect, twin="none", **bounds) == {"AP": 1, "AP50": 1, "AP75": 1}
+    places = [rest["board"] for _, _, rest in claimed]
+    assert places == [("scattered digits", "the truth", column) for column in ("AP", "AP50", "AP75")]
+    assert [(rest["above"], rest["below"]) for _, _, rest in claimed] == [*bounds.values()]
+
+
+def test_a_number_without_a_bound_is_refused():
+    with pytest.raises(ValueError, match="one interval for each of ap, ap50, ap75"):
+        judge("nobody", [], ap=(0, 1))

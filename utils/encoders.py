@@ -5,10 +5,35 @@ Plain building blocks: no loss and no training. The losses are the lessons of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["convolutional", "patchify", "sinusoid", "sinusoid_grid", "transformer", "unpatchify"]
+__all__ = ["backbone", "convolutional", "patchify", "sinusoid", "sinusoid_grid", "transformer", "unpatchify"]
+
+
+def backbone(channels: int, widths: Sequence[int]) -> nn.Sequential:
+    """The trunk of every detector of the book: `(B, channels, H, W)` to `(B, widths[-1], H / 2^n, W / 2^n)`.
+
+    One stage a width: convolution 3x3 of stride 2, BatchNorm, ReLU, convolution 3x3, BatchNorm, ReLU. Iterate over the
+    stages for a pyramid of features. An odd side is rounded up.
+
+    Raises:
+        ValueError: no width, or a number of channels or a width below 1.
+
+    >>> backbone(1, (16, 32))(torch.zeros(2, 1, 48, 48)).shape
+    torch.Size([2, 32, 12, 12])
+    """
+    if not widths or min(channels, *widths) < 1:
+        raise ValueError(f"backbone: expected channels >= 1 and widths >= 1, got {channels=} {widths=}")
+
+    def stage(before: int, width: int) -> nn.Sequential:
+        first = nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+        return nn.Sequential(*first, nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+
+    return nn.Sequential(*(stage(*pair) for pair in pairwise((channels, *widths))))
 
 
 def convolutional(channels: int, side: int, features: int, width: int = 16) -> nn.Sequential:

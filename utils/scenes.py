@@ -5,6 +5,7 @@ Boxes are as in `boxes`, lists of true boxes as in `detections`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from types import SimpleNamespace
 
@@ -14,8 +15,10 @@ from torch.nn.functional import interpolate
 
 from utils import data
 from utils.boxes import iou
+from utils.claims import claim
+from utils.detections import Detections, coco
 
-__all__ = ["SIDE", "scatter", "scattered_digits"]
+__all__ = ["SIDE", "judge", "scatter", "scattered_digits"]
 
 SIDE = 48  # pixels
 _SIZES = (12, 24)
@@ -39,6 +42,28 @@ def scattered_digits() -> SimpleNamespace:
     x_train, truth_train = scatter(digits.x_train, digits.y_train, 1500, generator)
     x_test, truth_test = scatter(digits.x_test, digits.y_test, 300, generator)
     return SimpleNamespace(x_train=x_train, truth_train=truth_train, x_test=x_test, truth_test=truth_test)
+
+
+def judge(model: str, detections: Sequence[Detections], *, twin: str | None = None, **bounds) -> dict[str, float]:
+    """COCO's AP, AP50 and AP75 on the test pictures of `scattered_digits`: three claims on that leaderboard.
+
+    Args:
+        model: the row, as a reader would say it.
+        detections: `(boxes (N, 4), scores (N,), labels (N,))` of each of the 300 test pictures.
+        twin: the broken model that the bounds catch.
+        bounds: `ap`, `ap50` and `ap75`, each an interval (above, below) in [0, 1].
+
+    Raises:
+        ValueError: a number without an interval, or an unknown one, besides what `detections.coco` and `claim` refuse.
+    """
+    if set(bounds) != {"ap", "ap50", "ap75"}:
+        raise ValueError(f"judge: expected one interval for each of ap, ap50, ap75, got {tuple(bounds)}")
+    found = coco(detections, scattered_digits().truth_test)
+    for column, value in found.items():
+        above, below = bounds[column.lower()]
+        place = ("scattered digits", model, column)
+        claim(f"{model}: {column} on scattered digits", value, above=above, below=below, twin=twin, board=place)
+    return found
 
 
 def scatter(
