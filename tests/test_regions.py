@@ -78,6 +78,15 @@ def test_pixels_outside_count_as_zero():
     )
 
 
+def test_at_a_pixels_centre_the_slope_is_that_of_the_right_or_lower_side():
+    line, at = torch.tensor([1.0, 4.0, 9.0]), torch.tensor([1.5], requires_grad=True)
+    for value in (
+        bilinear(line[None, None], at, torch.tensor([0.5])),
+        bilinear(line[None, :, None], torch.tensor([0.5]), at),
+    ):
+        assert torch.autograd.grad(value.sum(), at)[0].item() == 9 - 4
+
+
 def test_gradients_are_those_of_differences():
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(1, 2, 5, 6, generator=generator, dtype=torch.float64, requires_grad=True)

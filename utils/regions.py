@@ -15,7 +15,7 @@ def bilinear(features: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Values at real positions: the mean of the four nearest pixels, weighted by nearness; pixels outside count as 0.
 
     `sum_q max(0, 1 - |x - q_x|) max(0, 1 - |y - q_y|) features[q]` over pixel centres q. Differentiable in everything,
-    except in `x` and `y` where they pass a pixel's centre.
+    except in `x` and `y` where they pass a pixel's centre; there it has the slope of the right or lower side.
 
     Args:
         features: one map `(C, H, W)`, or `(B, C, H, W)` and then positions `(B, ...)`, those of each map.
@@ -105,10 +105,12 @@ def _values(features: Tensor, picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
     height, width = features.shape[2:]
     x, y = x - 0.5, y - 0.5  # in indices
     left, top = x.detach().floor(), y.detach().floor()
+    across, down = x - left, y - top  # not |x - left|: torch's slope of |0| is 0, which is that of neither side
     value = 0
-    for column, row in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
+    for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = left + i, top + j
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        weight = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside
+        weight = (across if i else 1 - across) * (down if j else 1 - down) * inside
         at = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
         value = value + weight[..., None] * features.permute(0, 2, 3, 1)[picture, *at]
     return value
