@@ -18,7 +18,7 @@ from utils.boxes import iou
 from utils.claims import claim
 from utils.detections import Detections, coco
 
-__all__ = ["SIDE", "judge", "scatter", "scattered_digits"]
+__all__ = ["SIDE", "judge", "place", "scatter", "scattered_digits", "tight", "whole"]
 
 SIDE = 48  # pixels
 _SIZES = (12, 24)
@@ -61,8 +61,8 @@ def judge(model: str, detections: Sequence[Detections], *, twin: str | None = No
     found = coco(detections, scattered_digits().truth_test)
     for column, value in found.items():
         above, below = bounds[column.lower()]
-        place = ("scattered digits", model, column)
-        claim(f"{model}: {column} on scattered digits", value, above=above, below=below, twin=twin, board=place)
+        row = ("scattered digits", model, column)
+        claim(f"{model}: {column} on scattered digits", value, above=above, below=below, twin=twin, board=row)
     return found
 
 
@@ -90,8 +90,8 @@ def scatter(
     truths = []
     for picture in pictures[:, 0]:
         boxes, names = torch.zeros(0, 4), []
-        for _ in range(_whole(1, 3, generator)):
-            chosen = _whole(0, len(digits) - 1, generator)
+        for _ in range(whole(1, 3, generator)):
+            chosen = whole(0, len(digits) - 1, generator)
             box = _paste(picture, digits[chosen].view(1, 1, 8, 8) / 16, boxes, generator)
             if box is not None:
                 boxes = torch.cat([boxes, box[None]])
@@ -103,19 +103,33 @@ def scatter(
 
 def _paste(picture: Tensor, digit: Tensor, boxes: Tensor, generator: torch.Generator) -> Tensor | None:
     """Put the digit into the picture and return its box; None where 20 places were too close to others."""
-    size = _whole(*_SIZES, generator)
+    size = whole(*_SIZES, generator)
     ink = interpolate(digit, (size, size), mode="bilinear", align_corners=False)[0, 0]
-    rows, columns = ((ink > _INK).any(axis).nonzero()[:, 0] for axis in (1, 0))
-    tight = torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+    corner = place(tight(ink > _INK), size, SIDE, boxes, iou, generator)
+    if corner is None:
+        return None
+    left, top, box = corner
+    region = picture[top : top + size, left : left + size]
+    region.copy_(torch.maximum(region, ink))
+    return box
+
+
+def tight(mask: Tensor) -> Tensor:
+    """The smallest box `(4,)` around the true pixels of a mask `(H, W)`."""
+    rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+
+
+def place(box: Tensor, size: int, side: int, boxes: Tensor, shared, generator: torch.Generator):
+    """Left and top of a square of `size` pixels, and its box there; None where 20 places share too much with others."""
     for _ in range(20):
-        left, top = (_whole(0, SIDE - size, generator) for _ in range(2))
-        box = tight + torch.tensor([left, top, left, top])
-        if not len(boxes) or iou(box, boxes).max() <= 0.1:
-            place = picture[top : top + size, left : left + size]
-            place.copy_(torch.maximum(place, ink))
-            return box
+        left, top = (whole(0, side - size, generator) for _ in range(2))
+        moved = box + torch.tensor([left, top, left, top])
+        if not len(boxes) or shared(moved, boxes).max() <= 0.1:
+            return left, top, moved
     return None
 
 
-def _whole(low: int, high: int, generator: torch.Generator) -> int:
+def whole(low: int, high: int, generator: torch.Generator) -> int:
+    """An integer from low to high, both included, each as likely."""
     return int(torch.randint(low, high + 1, (), generator=generator))
