@@ -212,6 +212,11 @@ def test_wrong_endings_are_refuted(mi, start, wrong):
         again.equals(wrong(mi), because="a known mistake")
 
 
+def test_a_margin_on_the_square_is_not_hadsells(mi):
+    with pytest.raises(StepError, match="does not hold"):
+        mi.force("A margin on the square", (mi.m - mi.from_b**2) / 2).equals(mi.push.expr, because="a known mistake")
+
+
 def test_information_never_grows_by_a_second_look(mi):
     with pytest.raises(StepError, match="does not hold"):
         Derivation("The inequality, turned", mi.merge.lhs).at_most(0, because="as if merging could add")

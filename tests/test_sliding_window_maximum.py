@@ -86,3 +86,14 @@ def test_peaks_are_counted_in_the_boxes_that_hold_them(chapter):
     peak[3, 15] = peak[4, 16] = True
     boxes = torch.tensor([[14.0, 2.0, 17.0, 5.0], [0.0, 0.0, 9.0, 9.0], [15.5, 0.0, 19.0, 9.0]])
     assert chapter.peaks_in_boxes(peak, boxes).tolist() == [2, 0, 1]
+
+
+def test_a_wider_blur_leaves_one_peak_in_most_trees_without_a_long_window(chapter):
+    photo, boxes = chapter.photograph("yell_test"), chapter.trees.boxes["yell_test"]
+    share = {}
+    for width, k in itertools.product((2, 4), (3, 17, 45)):
+        inside = chapter.peaks_in_boxes(chapter.peaks(chapter.heat_map(photo, width), k), boxes)
+        share[width, k] = (inside == 1).double().mean().item()
+    assert share[4, 3] > 0.6 > 0.2 > share[2, 3]
+    assert abs(share[4, 17] - share[4, 3]) < 0.03
+    assert share[4, 45] < 0.35
