@@ -199,3 +199,11 @@ def test_exercises_accept_the_answer_and_refuse_another(ssl, name, right, wrong)
 def test_the_middle_pixel_is_the_inverse_covariances(ssl):
     row = sp.Matrix(3, 3, lambda i, j: ssl.rho ** abs(i - j))
     assert ssl.middle.check(1 / row.inv()[1, 1])
+
+
+def test_the_zero_is_the_digit_most_like_its_own_half_turn_and_the_six_the_least(ssl):
+    alike = F.cosine_similarity(ssl.x_test.flatten(1), torch.rot90(ssl.x_test, 2, (-2, -1)).flatten(1))
+    of_digit = torch.stack([alike[ssl.digits.y_test == y].mean() for y in range(10)])
+    assert of_digit.argmax() == 0
+    assert of_digit.argmin() == 6
+    assert of_digit[8] > of_digit[1]
