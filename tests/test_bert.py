@@ -162,13 +162,33 @@ def test_the_loss_asks_for_picked_places_alone(bert, monkeypatch):
     monkeypatch.setattr(bert.F, "cross_entropy", lambda logits, y: asked.append((logits, y)) or logits.sum() * 0)
     list(bert.pretrain(model, x, 3, torch.Generator().manual_seed(0)))
     assert all(y.ndim == 1 and 80 < len(y) < 230 and logits.shape == (len(y), 27) for logits, y in asked)
+    assert bert.pretrain.__defaults__ == ((0.8, 0.1), 0.15)
 
 
-def test_every_text_has_its_size_and_no_line_is_in_both_parts(bert):
+def test_a_network_that_copies_reads_as_one(bert):
+    def echo(x):
+        return nn.functional.one_hot(x, 28)[..., :27]
+
+    echo.head = nn.Linear(1, 27)
+    x = torch.randint(1, 27, (100, 32))
+    assert bert.reading(echo, x) == [0, 1, 0]
+    echo_of_one = type("Model", (), {"head": echo.head, "__call__": lambda self, seen: echo(x)})()
+    assert bert.reading(echo_of_one, x) == [1, 1, 1]
+
+
+def test_positions_start_with_products_that_depend_on_the_distance(bert):
+    products = bert.Bert(27, 32).position.detach()
+    products = products @ products.T
+    assert_close(products[:-3, 3:].diagonal(), products[0, 3].expand(29), rtol=1e-5, atol=1e-5)
+
+
+def test_every_text_has_its_size_and_one_poem_alone_is_in_both_parts(bert):
     x, x_test = bert.lines()
+    assert not {*map(tuple, x.tolist())} & {*map(tuple, x_test.tolist())}
     assert (tuple(x.shape), tuple(x_test.shape)) == ((32314, 32), (3590, 32))
     tang, tang_test = bert.quatrains()
     assert (tuple(tang.shape), tuple(tang_test.shape)) == ((7290, 28), (811, 28))
+    assert len({*map(tuple, tang.tolist())} & {*map(tuple, tang_test.tolist())}) == 1  # as the chapter says
     assert tang.min() == 0
     assert tang.max() == bert.RARE
     assert (tang == bert.RARE).double().mean() < 0.12
