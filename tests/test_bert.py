@@ -176,6 +176,17 @@ def test_a_network_that_copies_reads_as_one(bert):
     assert bert.reading(echo_of_one, x) == [1, 1, 1]
 
 
+def test_scores_have_variance_d(bert):
+    q, k = torch.randn(2, 400_000, 8, generator=torch.Generator().manual_seed(0))
+    assert abs((q * k).sum(1).var() / float(bert.variance.expr.subs(bert.d, 8)) - 1) < 0.01
+
+
+def test_pytorch_refuses_a_label_that_another_number_was_to_leave_out(bert):
+    logits, labels = torch.randn(2, 27, 5), torch.tensor([[1, -100, 2, -100, 3]]).expand(2, 5)
+    with pytest.raises(IndexError, match="Target -100 is out of bounds"):
+        bert.F.cross_entropy(logits, labels, ignore_index=-1)
+
+
 def test_positions_start_with_products_that_depend_on_the_distance(bert):
     products = bert.Bert(27, 32).position.detach()
     products = products @ products.T
