@@ -7,7 +7,7 @@ the file holds what the widget of the chapter shows: four test digits at six sha
 import torch
 
 from tests.chapter import load
-from utils import data, training, weights
+from utils import data, encoders, training, weights
 
 STEPS, BATCH, SHARES = 2500, 64, (0.25, 0.5, 0.65, 0.75, 0.85, 0.94)
 COMMAND = "python benchmarks/weights_masked_autoencoder.py"
@@ -22,7 +22,7 @@ def pasted(net, x, visible, hidden, restore):
 
 def shown(book, net, images):
     """Pictures `(N, shares, 2, 28, 28)` (original, drawn) and seen pixels `(N, shares, 28, 28)`, bytes."""
-    x = book.patchify(images, 7)
+    x = encoders.patchify(images[:, None], 4)
     noise = torch.rand(x.shape[:2], generator=torch.Generator().manual_seed(3))
     pictures, seen = [], []
     for r in SHARES:
@@ -30,7 +30,7 @@ def shown(book, net, images):
         with torch.no_grad():
             drawn = pasted(net, x, visible, hidden, restore)
         mask = torch.zeros_like(x).scatter(1, visible[..., None].expand(-1, -1, 16), 1.0)
-        drawn, mask = (book.encoders.unpatchify(p, 4)[:, 0] for p in (drawn, mask))
+        drawn, mask = (encoders.unpatchify(p, 4)[:, 0] for p in (drawn, mask))
         pictures.append(torch.stack([images, drawn.clamp(0, 1)], 1))
         seen.append(mask)
     return (torch.stack(pictures, 1) * 255).round().byte(), torch.stack(seen, 1).byte()
@@ -38,7 +38,7 @@ def shown(book, net, images):
 
 def main() -> None:
     book, mnist = load("representation/masked-autoencoder"), data.load("mnist_10k")
-    x_train, x_test = (book.patchify(x.float() / 255, 7) for x in (mnist.x_train, mnist.x_test))
+    x_train, x_test = (encoders.patchify(x[:, None].float() / 255, 4) for x in (mnist.x_train, mnist.x_test))
     generator, net = training.seed(0), book.MaskedAutoencoder(7, 16)
 
     def loss(x):

@@ -94,7 +94,7 @@ def test_masks_order_and_visible_rows_are_those_of_transformers(mae, theirs, our
     z, mask, their_restore = theirs.vit.embeddings(images[:, None], noise=noise)
     assert torch.equal(restore, their_restore)
     assert torch.equal(torch.zeros(3, 16).scatter(1, hidden, 1.0), mask.float())
-    x = mae.patchify(images, 4)
+    x = encoders.patchify(images[:, None], 2)
     assert_close(mae.take(ours.embed(x) + ours.places, visible), z[:, 1:], rtol=0, atol=1e-14)
     assert_close(x, theirs.patchify(images[:, None]), rtol=0, atol=0)
 
@@ -104,7 +104,7 @@ def test_the_whole_loss_is_that_of_transformers(mae, theirs, ours, batch):
     images, noise = batch
     found = theirs(images[:, None], noise=noise)
     visible, hidden, restore = mae.random_mask(noise, 0.75)
-    x = mae.patchify(images, 4)
+    x = encoders.patchify(images[:, None], 2)
     drawn = ours(x, visible, restore)
     assert_close(drawn, found.logits, rtol=0, atol=1e-12)
     assert_close(mae.hidden_error(drawn, x, hidden), found.loss, rtol=0, atol=1e-12)
@@ -114,7 +114,7 @@ def test_the_whole_loss_is_that_of_transformers(mae, theirs, ours, batch):
 def test_the_standardised_target_is_that_of_transformers(mae, theirs, batch):
     images, noise = batch
     patch = sp.symbols("x_1:5", real=True)
-    x, (_, hidden, _) = mae.patchify(images, 4), mae.random_mask(noise, 0.75)
+    x, (_, hidden, _) = encoders.patchify(images[:, None], 2), mae.random_mask(noise, 0.75)
     middle, variance = sum(patch) / 4, sum((p - sum(patch) / 4) ** 2 for p in patch) / 3
     exact = to_torch((patch[0] - middle) / sp.sqrt(variance), patch)(*x.unbind(-1))
     standard = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-6) ** 0.5
@@ -219,7 +219,7 @@ def test_the_shipped_network_draws_the_pictures_of_the_widget(mae):
     net = mae.MaskedAutoencoder(7, 16).eval().requires_grad_(False)
     net.load_state_dict({key: shipped[key] for key in net.state_dict()})
     images = mnist.x_test[[9, 30, 35, 5]].float() / 255
-    x, noise = mae.patchify(images, 7), torch.rand(4, 49, generator=torch.Generator().manual_seed(3))
+    x, noise = encoders.patchify(images[:, None], 4), torch.rand(4, 49, generator=torch.Generator().manual_seed(3))
     for k, r in enumerate((0.25, 0.5, 0.65, 0.75, 0.85, 0.94)):
         visible, hidden, restore = mae.random_mask(noise, r)
         drawn = (net((x - 0.13) / 0.31, visible, restore) * 0.31 + 0.13).clamp(0, 1)
@@ -231,9 +231,48 @@ def test_the_shipped_network_draws_the_pictures_of_the_widget(mae):
         assert_close(shipped["pictures"][:, k, 1].float() / 255, shown, atol=0.006, rtol=0)
 
 
+@pytest.mark.parametrize(("r", "kept"), [(0.125, 14), (0.75, 4), (0.875, 2)])
+def test_the_encoder_in_training_sees_the_visible_share_alone(mae, monkeypatch, r, kept):
+    seen, encode = set(), mae.MaskedAutoencoder.encode
+    monkeypatch.setattr(
+        mae.MaskedAutoencoder,
+        "encode",
+        lambda net, x, visible: seen.add(tuple(visible.shape)) or encode(net, x, visible),
+    )
+    net = mae.pretrained(r, seed=1, steps=2)
+    assert seen == {(64, kept)}
+    assert not net.training
+    assert not any(p.requires_grad for p in net.parameters())
+
+
+def test_the_error_of_the_average_image_is_the_variance_of_ink(mae):
+    average = mae.patches(mae.digits.x_train).mean(0)
+    expected = (mae.digits.x_test - mae.digits.x_train.mean(0)).div(16).square().mean()
+    assert_close(mae.test_error(lambda x, *_: average.expand_as(x), 0.9375), expected, rtol=0.03, atol=0)
+    assert mae.test_error(lambda x, *_: x, 0.5) == 0
+
+
+def test_the_masks_of_the_test_are_the_same_for_every_model(mae):
+    masks = []
+    for _ in range(2):
+        torch.rand(7)
+        mae.test_error(lambda x, visible, hidden, restore: masks.append(restore) or x, 0.5)
+    assert torch.equal(*masks)
+
+
+def test_the_probe_learns_from_training_digits_and_is_judged_on_test_digits(mae, monkeypatch):
+    calls = []
+    monkeypatch.setattr(mae.probes, "linear", lambda *sides, labels: calls.append((*sides, labels)))
+    mae.probed(lambda x: x)
+    digits = data.digits()
+    for found, expected in zip(calls[0], (digits.x_train, digits.y_train, digits.x_test, digits.y_test), strict=False):
+        assert torch.equal(found, expected)
+    assert calls[0][4] == 5
+
+
 def test_every_step_is_proved(mae):
-    found = [value for value in vars(mae).values() if isinstance(value, Derivation)]
-    assert len(found) == 8
+    found = [value for value in vars(mae).values() if isinstance(value, Derivation) and value is not mae.rootless]
+    assert len(found) == 7
     assert all(step.status == "proved" for d in found for step in d.steps)
 
 
