@@ -22,7 +22,7 @@ def main() -> None:
             for step, reader in enumerate(chapter.training_run(kind, seed, STEPS), 1):
                 if step % EVERY == 0:
                     rows[-1].append(chapter.accuracy(reader))
-            spreads.append([chapter.spread(reader, size).item() for size in SIZES])
+            spreads.append([chapter.spread(chapter.looks_at(reader, size)).item() for size in SIZES])
             print(kind, seed, rows[-1][-1], [round(s, 3) for s in spreads[-1]], flush=True)
         made_by = "PYTHONPATH=. python benchmarks/curves_deformable_convolution.py"
         steps = torch.arange(EVERY, STEPS + 1, EVERY)
