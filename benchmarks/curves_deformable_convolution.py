@@ -1,7 +1,7 @@
 """The stored curves of chapters/detection/deformable-convolution.md.
 
-`PYTHONPATH=. python benchmarks/curves_deformable_convolution.py`: seven seeds of each of the chapter's three readers, 500
-steps; test accuracy every 50 steps, and the spread of the nine looks at digits of five sizes. Three minutes on a core.
+`PYTHONPATH=. python benchmarks/curves_deformable_convolution.py`: seven seeds of each of the three
+readers, 500 steps; test accuracy every 50 steps, and the spread of the nine looks at digits of five sizes. Three minutes on a core.
 """
 
 import torch
