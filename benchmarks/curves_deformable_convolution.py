@@ -1,7 +1,8 @@
 """The stored curves of chapters/detection/deformable-convolution.md.
 
 `PYTHONPATH=. python benchmarks/curves_deformable_convolution.py`: seven seeds of each of the three
-readers, 500 steps; test accuracy every 50 steps, and the spread of the nine looks at digits of five sizes. Three minutes on a core.
+readers, 500 steps; test accuracy every 50 steps, and the spread of the nine looks at digits
+of five sizes. Four minutes on a core.
 """
 
 import torch
