@@ -238,3 +238,11 @@ def test_nodes_integrate_backwards_and_over_half_lines() -> None:
     assert abs(fast_quadrature(lambda v: 1 / v**2, [-infinity, -2.0]) - 0.5) < 1e-9
     with pytest.raises(ValueError, match="split a doubly infinite range"):
         fast_quadrature(lambda v: 0.0, [float("-inf"), float("inf")])
+
+
+def test_the_floor_of_a_quotient_that_is_whole_is_that_whole_number() -> None:
+    p, k, i = sp.symbols("p k i", integer=True, positive=True)
+    cases = {p: [*range(1, 12)], k: [*range(1, 8)], i: [*range(1, 6)]}
+    d = Derivation("from floor to ceiling", sp.floor((i + 1) * p / k) - sp.ceiling((i + 1) * p / k), domain=cases)
+    d.equals(sp.Piecewise((0, sp.Eq(sp.Mod((i + 1) * p, k), 0)), (-1, True)), because="no step from a whole number")
+    assert d.steps[0].status == "proved"

@@ -5,6 +5,8 @@ for nested quadrature and Monte Carlo). An environment maps symbols to numbers o
 """
 
 from collections.abc import Callable
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import mpmath
@@ -87,15 +89,12 @@ class _Compiler:
         return lambda env: sum(part(env) for part in parts)
 
     def visit_Mul(self, expr: sp.Mul) -> Evaluator:
-        first, *rest = [self.visit(a) for a in expr.args]
-
-        def product(env: dict) -> Any:
-            value = first(env)
-            for part in rest:
-                value = value * part(env)
-            return value
-
-        return product
+        inverse = [a for a in expr.args if isinstance(a, sp.Pow) and a.exp.is_Integer and a.exp < 0]
+        above = [self.visit(a) for a in expr.args if a not in inverse]
+        below = [self.visit(1 / a) for a in inverse]
+        one = self.context.one
+        # One division at the end: 3 * 7 / 3 is 7 to the last digit, and so is its floor.
+        return lambda env: reduce(mul, [p(env) for p in above], one) / reduce(mul, [p(env) for p in below], one)
 
     def visit_Pow(self, expr: sp.Pow) -> Evaluator:
         base, exponent, context = self.visit(expr.base), expr.exp, self.context
