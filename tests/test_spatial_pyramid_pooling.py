@@ -92,6 +92,14 @@ def test_the_pyramid_has_21_numbers_a_channel_whatever_the_size_and_coarse_level
         assert_close(fine.amax((2, 3)), whole[:, :5])
 
 
+def test_windows_do_not_see_the_last_rows_and_columns_of_eleven_cells_and_bins_do(ch):
+    x = torch.rand(1, 1, 11, 11)
+    changed = x.clone()
+    changed[..., 9:, :] = changed[..., 9:] = 2
+    assert_close(ch.spp(x, (4,), ch.windows), ch.spp(changed, (4,), ch.windows))
+    assert (ch.spp(x, (4,)) != ch.spp(changed, (4,))).any()
+
+
 def test_each_bin_of_maxima_hands_its_gradient_to_one_cell(ch):
     x = torch.randn(1, 1, 15, 11, requires_grad=True)
     (gradient,) = torch.autograd.grad(ch.spp(x).sum(), x)
