@@ -78,7 +78,7 @@ def test_the_bell_is_normal_around_the_cell_and_as_wide_as_a_third_of_the_radius
     Y = ch.centre_targets(b, torch.tensor([3]))[3]
     sigma = ch.allowed(torch.tensor(5.0), torch.tensor(8.0), torch.tensor(0.3)).item() / 3
     expected = [[np.exp(-((i - 4) ** 2 + (j - 5) ** 2) / (2 * sigma**2)) for i in range(12)] for j in range(12)]
-    assert_close(Y, torch.tensor(expected))
+    assert_close(Y, torch.tensor(expected), check_dtype=False)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -88,7 +88,7 @@ def test_peaks_are_those_of_scipy_and_scikit_image(ch, seed):
     score = score[score > 0]
     peak = ndimage.maximum_filter(p[2].numpy(), size=3, mode="constant", cval=-1) == p[2].numpy()
     assert (label[: len(score)] == 2).all()
-    assert_close(score, torch.from_numpy(np.sort(p[2].numpy()[peak])[::-1][:20].copy()))
+    assert_close(score, torch.from_numpy(np.sort(p[2].numpy()[peak])[::-1][:10].copy()))
     assert len(peak_local_max(p[2].numpy(), min_distance=1, exclude_border=False)) == peak.sum()
 
 
