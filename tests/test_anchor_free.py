@@ -134,6 +134,30 @@ def test_centreness_is_one_in_the_middle_and_its_mean_and_entropy_are_those_of_q
     assert floor == pytest.approx(0.527, abs=5e-4)
 
 
+def test_errors_of_offset_and_size_cost_their_weight_per_object_and_nothing_elsewhere(ch):
+    b = torch.tensor([[9.0, 5.0, 29.0, 37.0], [30.0, 2.0, 44.0, 20.0]])
+    targets = ch.centre_targets(b, torch.tensor([3, 5]))[None]
+    right = torch.cat([torch.zeros(1, 10, 12, 12), targets[:, 10:14] + 7 * (1 - targets[:, 14:])], 1)
+    base = ch.focal(right[:, :10], targets[:, :10]).sum() / 2
+    assert_close(ch.centre_loss(right, targets), base)
+    wrong = right + torch.tensor([0.0] * 10 + [0.5, 0, 0, 2])[:, None, None]
+    assert_close(ch.centre_loss(wrong, targets), base + 0.5 + 0.1 * 2)
+
+
+def test_the_loss_of_fcos_is_twice_the_focal_one_minus_log_iou_and_an_entropy(ch):
+    b = torch.tensor([[9.0, 5.0, 29.0, 37.0]])
+    targets = ch.side_targets(b, torch.tensor([3]))[None]
+    d, here = targets[:, 10:14], targets[0, 14] > 0
+    kappa = ch.centreness(d)[:, None].clamp(max=1 - 1e-6)
+    maps_ = torch.cat([torch.zeros(1, 10, 12, 12), (d / 4).log(), kappa.logit()], 1)
+    k = kappa[0, 0][here]
+    entropy = -(k * k.log() + (1 - k) * (1 - k).log()).mean()
+    expected = 2 * ch.focal(maps_[:, :10], targets[:, :10]).sum() / here.sum() + entropy
+    assert_close(ch.side_loss(maps_, targets), expected)
+    half = maps_ + torch.tensor([0.0] * 10 + [-np.log(2)] * 4 + [0])[:, None, None]
+    assert_close(ch.side_loss(half, targets), expected + np.log(4), check_dtype=False)
+
+
 @pytest.mark.parametrize(("loss", "count"), [("centre", 14), ("side", 15)])
 def test_a_few_steps_lower_the_loss_and_every_parameter_learns(ch, loss, count):
     torch.manual_seed(0)
