@@ -1,10 +1,14 @@
 """The chapter's masked autoencoder of the digits at three training shares, seeds 1 to 5; the chapter trains seed 0.
 
-    PYTHONPATH=. python benchmarks/curves_masked_autoencoder.py
+    PYTHONPATH=. python benchmarks/curves_masked_autoencoder.py [runs.txt]
 
-About 15 s a run on one core, 15 runs. Writes two files of `data/learning_curves/`, whose "steps" are the shares of
-hidden patches: the error of a hidden pixel, and the linear probe of the mean embedding with 5 labels a class.
+About 15 s a run on one quiet core, 15 runs. Each is appended to runs.txt, and a run that stands there already is not
+made again. Writes two files of `data/learning_curves/`, whose "steps" are the shares of hidden patches: the error of a
+hidden pixel, and the linear probe of the mean embedding with 5 labels a class.
 """
+
+import sys
+from pathlib import Path
 
 import torch
 
@@ -19,19 +23,28 @@ def measured(chapter, r: float, seed: int) -> tuple[float, float]:
     """The test error at the share of the training, and the probe, of whole images."""
     net = chapter.pretrained(r, seed)
     error = chapter.test_error(lambda x, visible, hidden, restore: net(x, visible, restore), r)
-    accuracy = chapter.probed(lambda x: net.encode(chapter.patches(x)).mean(1))
-    print(r, seed, float(error), accuracy, flush=True)
-    return float(error), accuracy
+    return float(error), chapter.probed(lambda x: net.encode(chapter.patches(x)).mean(1))
 
 
-def main() -> None:
+def runs(file: Path) -> dict[tuple[float, int], list[float]]:
+    """What each share and seed reached, as far as the file knows."""
+    rows = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    return {(float(r), int(seed)): [float(error), float(probe)] for r, seed, error, probe in rows}
+
+
+def main(file: Path) -> None:
     torch.set_num_threads(1)
     chapter = load("representation/masked-autoencoder")
-    table = torch.tensor([[measured(chapter, r, seed) for seed in SEEDS] for r in SHARES])  # (shares, seeds, 2)
+    for run in [(r, seed) for r in SHARES for seed in SEEDS if (r, seed) not in runs(file)]:
+        line = " ".join(map(str, (*run, *measured(chapter, *run))))
+        with file.open("a") as log:
+            log.write(line + "\n")
+    found = runs(file)
+    table = torch.tensor([[found[r, seed] for seed in SEEDS] for r in SHARES])  # (shares, seeds, 2)
     for (name, unit), returns in zip(UNITS.items(), table.permute(2, 1, 0), strict=True):
         made_by = "python benchmarks/curves_masked_autoencoder.py"
         learning_curves.save(f"masked_autoencoder_{name}", torch.tensor(SHARES), returns, unit=unit, made_by=made_by)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1] if sys.argv[1:] else "runs.txt"))
