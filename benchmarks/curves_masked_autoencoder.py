@@ -5,6 +5,9 @@
 About 15 s a run on one quiet core, 15 runs. Each is appended to runs.txt, and a run that stands there already is not
 made again. Writes two files of `data/learning_curves/`, whose "steps" are the shares of hidden patches: the error of a
 hidden pixel, and the linear probe of the mean embedding with 5 labels a class.
+
+With all 1,297 labels that probe reached 0.918, 0.890, 0.904 (share 0.25, seeds 1, 4, 5), 0.928, 0.886, 0.916, 0.920,
+0.910 (0.5, seeds 1 to 5) and 0.91, 0.884, 0.916 (0.75, seeds 0 to 2): no order that these seeds could tell.
 """
 
 import sys
