@@ -15,7 +15,7 @@ from torch import Tensor
 
 from utils.boxes import check_detections, iou
 
-__all__ = ["RULES", "THRESHOLDS", "average_precision", "coco", "match", "mean_average_precision", "precision_recall"]
+__all__ = ["RULES", "THRESHOLDS", "average_precision", "coco", "match", "mean_average_precision", "precision_recall", "recall"]
 
 RULES = ("11-point", "all-point", "101-point")
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # COCO's ten
@@ -119,6 +119,41 @@ def mean_average_precision(
     if not values:
         raise ValueError(f"mean_average_precision: expected a true box with a side in {sides}, got none")
     return sum(values) / len(values)
+
+
+def recall(
+    detections: Sequence[Detections],
+    truths: Sequence[Truth],
+    threshold: float = 0.5,
+    sides: tuple[float, float] = (0.0, math.inf),
+) -> float:
+    """Share of the true boxes that a detection of the same class covers, each detection taking one box.
+
+    Args:
+        detections, truths: one entry an image, as in the module's docstring; all detections of an image count.
+        threshold: smallest IoU of a hit, in (0, 1].
+        sides: only true boxes with a square root of the area (pixels) in this range, its end excluded, count.
+
+    Raises:
+        ValueError: lists of different lengths, or no true box in the range.
+
+    >>> box = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+    >>> recall([(box, torch.ones(1), torch.tensor([3]))], [(box.repeat(2, 1), torch.tensor([3, 4]))])
+    0.5
+    """
+    if len(detections) != len(truths):
+        raise ValueError(f"recall: expected images in both lists, got {len(detections)}, {len(truths)}")
+    hits = []
+    for (boxes, scores, labels), (truth, names) in zip(detections, truths, strict=True):
+        side = (truth[:, 2:] - truth[:, :2]).double().prod(-1).sqrt()
+        for label in names.unique():
+            mine, true = labels == label, names == label
+            taken = match(boxes[mine], scores[mine], truth[true], threshold)
+            hit = torch.isin(torch.arange(int(true.sum())), taken)
+            hits += hit[(side[true] >= sides[0]) & (side[true] < sides[1])].tolist()
+    if not hits:
+        raise ValueError(f"recall: expected a true box with a side in {sides}, got none")
+    return sum(hits) / len(hits)
 
 
 def coco(detections: Sequence[Detections], truths: Sequence[Truth], **settings) -> dict[str, float]:
