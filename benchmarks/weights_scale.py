@@ -16,12 +16,12 @@ STEPS, SEEDS = 600, 3
 
 def targets(scale, truth, levels):
     """Class of each cell `(cells,)`, -1 where there is none, and its box `(cells, 4)`."""
-    (b, names), (middle, stride) = truth, scale.centres(levels)
+    (b, names), (middle, stride) = truth, scale.centres(levels).split([2, 1], 1)
     label, box = torch.full((len(middle),), -1), torch.zeros(len(middle), 4)
     side = (b[:, 2:] - b[:, :2]).prod(-1).sqrt()
     for n in side.argsort(descending=True):  # where two meet, the smaller wins
         off = (middle - (b[n, :2] + b[n, 2:]) / 2).abs().amax(-1)
-        near = (off < 0.75 * stride) & (stride == 2.0 ** scale.level(side[n], 2, levels[0], levels[-1]))
+        near = (off < 0.75 * stride[:, 0]) & (stride[:, 0] == 2.0 ** scale.level(side[n], 2, levels[0], levels[-1]))
         label[near], box[near] = names[n], b[n]
     return label, box
 
