@@ -12,7 +12,16 @@ from sklearn.metrics import average_precision_score
 from torch.testing import assert_close
 
 from utils.boxes import iou
-from utils.detections import RULES, THRESHOLDS, average_precision, coco, match, mean_average_precision, precision_recall
+from utils.detections import (
+    RULES,
+    THRESHOLDS,
+    average_precision,
+    coco,
+    match,
+    mean_average_precision,
+    precision_recall,
+    recall,
+)
 
 
 def some(count, generator, spread=60.0):
@@ -178,3 +187,16 @@ def test_what_is_wrong_is_named():
     nothing = (torch.zeros(0, 4), torch.zeros(0), torch.zeros(0))
     with pytest.raises(ValueError, match="expected a true box with a side in"):
         mean_average_precision([nothing], [(torch.zeros(0, 4), torch.zeros(0))])
+
+
+def test_recall_counts_each_true_box_once_by_class_and_side():
+    box = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 50.0, 30.0]])
+    truth = [(box, torch.tensor([1, 2]))]
+    twice = [(box[[0, 0]], torch.tensor([0.9, 0.8]), torch.tensor([1, 2]))]
+    assert recall(twice, truth) == 0.5
+    assert recall(twice, truth, sides=(0, 20)) == 1
+    assert recall(twice, truth, sides=(30, 31)) == 0
+    with pytest.raises(ValueError, match="recall: expected a true box with a side in"):
+        recall(twice, truth, sides=(10.5, 30))
+    with pytest.raises(ValueError, match="recall: expected images in both lists, got 1, 2"):
+        recall(twice, truth * 2)

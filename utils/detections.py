@@ -15,7 +15,16 @@ from torch import Tensor
 
 from utils.boxes import check_detections, iou
 
-__all__ = ["RULES", "THRESHOLDS", "average_precision", "coco", "match", "mean_average_precision", "precision_recall", "recall"]
+__all__ = [
+    "RULES",
+    "THRESHOLDS",
+    "average_precision",
+    "coco",
+    "match",
+    "mean_average_precision",
+    "precision_recall",
+    "recall",
+]
 
 RULES = ("11-point", "all-point", "101-point")
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # COCO's ten

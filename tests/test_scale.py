@@ -1,0 +1,185 @@
+"""The chapter on scale: blurs, phases, levels and recall, held against SciPy, torch and the receptive-field recurrence."""
+
+import numpy as np
+import pytest
+import sympy as sp
+import torch
+from scipy import ndimage
+from torch.testing import assert_close
+
+from benchmarks import weights_scale
+from tests.chapter import derivations, load
+from utils import sprites
+from utils.derive import Derivation, StepError
+
+TAPS = np.array([1, 4, 6, 4, 1]) / 16
+
+
+@pytest.fixture(scope="module")
+def ch():
+    return load("detection/scale")
+
+
+def test_a_level_is_scipys_blur_and_every_second_pixel(ch):
+    x = torch.rand(2, 3, 20, 24, dtype=torch.float64)
+    for picture, small in zip(x, ch.reduced(x), strict=True):
+        for colour, ours in zip(picture, small, strict=True):
+            blurred = ndimage.convolve1d(
+                ndimage.convolve1d(colour.numpy(), TAPS, 0, mode="constant"), TAPS, 1, mode="constant"
+            )
+            assert_close(ours, torch.from_numpy(blurred[::2, ::2].copy()))
+
+
+def test_the_weights_of_the_blur_have_variance_1_and_stop_stripes():
+    place = np.arange(-2, 3)
+    assert TAPS @ place == 0
+    assert TAPS @ place**2 == 1
+    assert TAPS @ (-1.0) ** place == 0
+
+
+def test_a_grey_picture_stays_grey_and_a_pyramid_costs_less_than_four_thirds(ch):
+    copies = ch.image_pyramid(torch.full((1, 1, 64, 64), 0.3), 3)
+    assert [copy.shape[-1] for copy in copies] == [64, 32, 16, 8]
+    assert_close(copies[1][..., 1:-1, 1:-1], torch.full((1, 1, 30, 30), 0.3))
+    cost = sum(copy.numel() for copy in copies) / copies[0].numel()
+    assert cost == pytest.approx(float(ch.cost.steps[0].rhs.subs({ch.r: sp.Rational(1, 2), ch.l: 3})))
+    assert cost < 4 / 3
+
+
+@pytest.mark.parametrize("own_norms", [False, True])
+@pytest.mark.parametrize("branch", [0, 1, 2])
+def test_a_branch_is_the_plain_network_on_each_phase_if_it_shares_its_norms(ch, branch, own_norms):
+    torch.manual_seed(0)
+    net = ch.Trident(own_norms=own_norms).double().eval()
+    for norm in (norm for norms in net.norms for norm in norms):
+        torch.nn.init.uniform_(norm.running_mean)
+    x, d = torch.randn(2, 1, 24, 24, dtype=torch.float64), net.dilations[branch]
+    whole = net.maps(x, branch)
+    same = [torch.allclose(whole[..., i::d, j::d], net.maps(x[..., i::d, j::d], 0)) for i in range(d) for j in range(d)]
+    assert all(same) == (not own_norms or branch == 0)
+
+
+def test_three_branches_have_the_weights_of_one(ch):
+    count = sum(p.numel() for p in ch.Trident().parameters())
+    assert count == sum(p.numel() for p in ch.Trident(dilations=(2,)).parameters())
+    assert len(ch.Trident(own_norms=True).norms) == 3
+
+
+def test_fpns_rule_at_its_powers_of_two_and_its_limits(ch):
+    sides = torch.tensor([32.0, 111, 112, 223, 224, 447, 448, 2000])
+    assert ch.level(sides, 14, 2, 5).tolist() == [2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_an_object_spans_m_to_2m_cells_of_its_level(ch):
+    sides = torch.rand(1000, dtype=torch.float64) * 100 + 1
+    spanned = sides / 2.0 ** ch.level(sides, 2, -9, 99)
+    assert 2 <= spanned.min() and spanned.max() < 4
+
+
+def test_the_size_of_a_digit_names_its_branch(ch):
+    assert [ch.branch_of(size) for size in ch.SIZES] == [0, 1, 1, 2, 2]
+
+
+def test_the_merge_adds_every_coarser_map_where_it_lies(ch):
+    maps = [torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)]
+    maps[2][0, 0, 0, 1] = 1
+    maps[1][0, 0, 3, 0] = 2
+    fine, middle, coarse = ch.top_down(maps)
+    assert coarse.equal(maps[2])
+    assert middle[0, 0].nonzero().tolist() == [[0, 2], [0, 3], [1, 2], [1, 3], [3, 0]]
+    assert fine[0, 0, :4, 4:].eq(1).all() and fine[0, 0, 6:, :2].eq(2).all() and fine.sum() == 16 + 8
+
+
+@pytest.mark.parametrize(("merge", "fewest", "most"), [(False, 27, 27), (True, 95, 123)])
+def test_what_an_answer_of_the_finest_level_sees(ch, merge, fewest, most):
+    torch.manual_seed(0)
+    net, picture = (
+        ch.Detector(merge=merge).double().eval(),
+        torch.randn(1, 3, 288, 288, dtype=torch.float64).requires_grad_(),
+    )
+    net(picture)[0, 36 * 72 + 36].sum().backward()
+    assert fewest <= picture.grad[0].abs().sum((0, 2)).count_nonzero() <= most
+    bottom_up = load("foundations/receptive-fields").bottom_up
+    assert bottom_up([(3, 2, 1), (3, 1, 1)] * 2) == (19, 4)
+    assert bottom_up([(3, 2, 1), (3, 1, 1)] * 2 + [(3, 1, 1)])[0] == 27
+
+
+def test_cells_lie_where_their_strides_say(ch):
+    cells = ch.centres((3, 4), side=32)
+    assert cells.shape == (16 + 4, 3)
+    assert cells[:2].tolist() == [[4, 4, 8], [12, 4, 8]]
+    assert cells[16:].tolist() == [[8, 8, 16], [24, 8, 16], [8, 24, 16], [24, 24, 16]]
+
+
+def test_answers_at_the_targets_are_found_and_each_object_has_one_level(ch):
+    for truth in sprites.emoji_scenes().truth_train[:20]:
+        label, box = weights_scale.targets(ch, truth, (2, 3, 4))
+        stride = ch.centres((2, 3, 4))[:, 2]
+        for corners in box[label >= 0].unique(dim=0):
+            mine = (box == corners).all(1) & (label >= 0)
+            side = (corners[2:] - corners[:2]).prod().sqrt()
+            assert stride[mine].unique().tolist() == [4 if side < 16 else 8 if side < 32 else 16]
+
+
+def test_a_detector_that_answers_with_the_targets_has_recall_1_and_a_loss_near_0(ch):
+    truth = sprites.emoji_scenes().truth_train[0]
+    label, box = weights_scale.targets(ch, truth, (2, 3, 4))
+    middle, stride = ch.centres((2, 3, 4)).split([2, 1], 1)
+    scores = torch.full((len(label), 10), -20.0)
+    scores[label >= 0, label[label >= 0]] = 20.0
+    distance = torch.cat([middle - box[:, :2], box[:, 2:] - middle], 1) / stride
+
+    class Oracle(torch.nn.Module):
+        levels = (2, 3, 4)
+
+        def forward(self, x):
+            return torch.cat([scores, distance.clamp(min=1e-6).log()], 1).expand(len(x), -1, -1)
+
+    x = torch.zeros(1, 3, 96, 96)
+    assert ch.detections.recall(list(ch.detect(Oracle(), x)), [truth]) == 1
+    assert weights_scale.loss(ch, Oracle(), x, label[None], box[None]) < 1e-3
+
+
+def test_rounding_is_refuted_and_the_floor_is_not(ch):
+    a, m, u, l = ch.a, ch.m, ch.u, ch.l
+    late = Derivation("late", a / 2 ** (l + 1), where=ch.rule, domain={u: (sp.Rational(1, 2), 1)})
+    with pytest.raises(StepError, match="does not hold"):
+        late.at_least(m, because="it is said")
+    assert late.at_most(m, because="one level too high").steps
+
+
+def test_a_spread_kernel_read_with_another_stride_is_refuted(ch):
+    wrong = Derivation("phase", ch.network(ch.x, ch.d)(ch.d * ch.i + ch.j))
+    with pytest.raises(StepError, match="does not hold"):
+        wrong.equals(ch.network(lambda i: ch.x(i + ch.j), 1)(ch.i), because="a crop is no phase")
+
+
+def test_every_step_is_checked_and_all_but_one_are_proved(ch):
+    status = [step.status for derivation in derivations(ch) for step in derivation.steps]
+    assert set(status) <= {"proved", "sampled"}
+    assert status.count("proved") >= 9
+    assert status.count("sampled") <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("enlarged", lambda ch: sp.Rational(16, 3), lambda ch: sp.Rational(4, 3)),
+        ("factor", lambda ch: 1 / sp.sqrt(2), lambda ch: sp.Rational(1, 2)),
+        ("offset", lambda ch: (2**ch.l - 1) / sp.Integer(2), lambda ch: 2 ** (ch.l - 1)),
+    ],
+)
+def test_exercises_accept_the_answer_and_refuse_another(ch, name, right, wrong):
+    assert getattr(ch, name).check(right(ch))
+    assert not getattr(ch, name).check(wrong(ch))
+
+
+def test_a_stage_looks_around_pixel_0_and_so_half_a_cell_too_early(ch):
+    for levels in (1, 2, 3):
+        picture = torch.rand(1, 1, 33, 33, dtype=torch.float64, requires_grad=True)
+        y = picture
+        for _ in range(levels):
+            y = torch.nn.functional.conv2d(y, torch.ones(1, 1, 3, 3).double(), stride=2, padding=1)
+        seen = torch.autograd.grad(y[0, 0, 1, 1], picture)[0][0, 0].sum(0).nonzero().double() + 0.5
+        offset = 1.5 * 2**levels - seen.mean()  # unit 1, to stay away from the padding
+        assert float(ch.offset.answer.subs(ch.l, levels)) == offset
