@@ -1,4 +1,4 @@
-"""The chapter on scale: blurs, phases, levels and recall, held against SciPy, torch and the receptive-field recurrence."""
+"""The chapter on scale: blurs, phases, levels and recall against SciPy, torch and the receptive-field recurrence."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_a_branch_is_the_plain_network_on_each_phase_if_it_shares_its_norms(ch, 
     torch.manual_seed(0)
     net = ch.Trident(own_norms=own_norms).double().eval()
     for norm in (norm for norms in net.norms for norm in norms):
-        torch.nn.init.uniform_(norm.running_mean)
+        torch.nn.init.normal_(norm.running_mean, 0, 0.1)
     x, d = torch.randn(2, 1, 24, 24, dtype=torch.float64), net.dilations[branch]
     whole = net.maps(x, branch)
     same = [torch.allclose(whole[..., i::d, j::d], net.maps(x[..., i::d, j::d], 0)) for i in range(d) for j in range(d)]
@@ -73,7 +73,8 @@ def test_fpns_rule_at_its_powers_of_two_and_its_limits(ch):
 def test_an_object_spans_m_to_2m_cells_of_its_level(ch):
     sides = torch.rand(1000, dtype=torch.float64) * 100 + 1
     spanned = sides / 2.0 ** ch.level(sides, 2, -9, 99)
-    assert 2 <= spanned.min() and spanned.max() < 4
+    assert spanned.min() >= 2
+    assert spanned.max() < 4
 
 
 def test_the_size_of_a_digit_names_its_branch(ch):
@@ -87,7 +88,9 @@ def test_the_merge_adds_every_coarser_map_where_it_lies(ch):
     fine, middle, coarse = ch.top_down(maps)
     assert coarse.equal(maps[2])
     assert middle[0, 0].nonzero().tolist() == [[0, 2], [0, 3], [1, 2], [1, 3], [3, 0]]
-    assert fine[0, 0, :4, 4:].eq(1).all() and fine[0, 0, 6:, :2].eq(2).all() and fine.sum() == 16 + 8
+    assert fine[0, 0, :4, 4:].eq(1).all()
+    assert fine[0, 0, 6:, :2].eq(2).all()
+    assert fine.sum() == 16 + 8
 
 
 @pytest.mark.parametrize(("merge", "fewest", "most"), [(False, 27, 27), (True, 95, 123)])
@@ -141,11 +144,10 @@ def test_a_detector_that_answers_with_the_targets_has_recall_1_and_a_loss_near_0
 
 
 def test_rounding_is_refuted_and_the_floor_is_not(ch):
-    a, m, u, l = ch.a, ch.m, ch.u, ch.l
-    late = Derivation("late", a / 2 ** (l + 1), where=ch.rule, domain={u: (sp.Rational(1, 2), 1)})
+    late = Derivation("late", ch.a / 2 ** (ch.l + 1), where=ch.rule, domain={ch.u: (sp.Rational(1, 2), 1)})
     with pytest.raises(StepError, match="does not hold"):
-        late.at_least(m, because="it is said")
-    assert late.at_most(m, because="one level too high").steps
+        late.at_least(ch.m, because="it is said")
+    assert late.at_most(ch.m, because="one level too high").steps
 
 
 def test_a_spread_kernel_read_with_another_stride_is_refuted(ch):
