@@ -40,7 +40,7 @@ def test_depth_is_that_of_two_pinhole_cameras(ch, generator):
     F, b, o, middle = 900.0, 190.0, 30.0, 320.0
     for X, Z in (torch.rand(20, 2, generator=generator) * 3000 + 500).tolist():
         left, right = F * X / Z + middle, F * (X - b) / Z + middle + o
-        at = dict(zip((ch.F, ch.b, ch.o, ch.d), (F, b, o, left - right), strict=True))
+        at = dict(zip((ch.m, ch.b, ch.c, ch.d), (F, b, o, left - right), strict=True))
         assert float(ch.depth.subs(at)) == pytest.approx(Z)
         step = float(ch.depth.subs(at | {ch.d: left - right + 1e-3})) - Z
         assert step / 1e-3 == pytest.approx(float(ch.doubt.expr.subs(at)), rel=1e-3)
