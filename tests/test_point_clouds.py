@@ -29,11 +29,10 @@ def random(generator, *shape):
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def test_every_step_is_checked_and_all_but_the_maximum_are_proved(ch):
-    found = {d.title: [step.status for step in d.steps] for d in derivations(ch)}
-    assert found.pop("Maximum, two at a time") == ["sampled"]
-    assert len(found) >= 8
-    assert {status for steps in found.values() for status in steps} == {"proved"}
+def test_every_step_is_proved(ch):
+    status = [step.status for derivation in derivations(ch) for step in derivation.steps]
+    assert len(status) >= 14
+    assert set(status) == {"proved"}
 
 
 def test_depth_is_that_of_two_pinhole_cameras(ch, generator):
@@ -97,7 +96,7 @@ def test_scores_from_critical_points_alone_are_equal_bit_for_bit(ch, generator):
         kept = net.features(cloud[None])[0].argmax(0).unique()
         assert len(kept) < 64
         assert net(cloud[None, kept]).equal(net(cloud[None]))
-        assert not net(cloud[None, kept[1:]]).equal(net(cloud[None]))
+        assert not net(cloud[None, [i for i in range(64) if i not in kept.tolist()]]).equal(net(cloud[None]))
 
 
 def test_the_regulariser_is_the_sum_over_singular_values_and_spares_rotations_and_reflections(ch, generator):
