@@ -185,3 +185,19 @@ def test_a_stage_looks_around_pixel_0_and_so_half_a_cell_too_early(ch):
         seen = torch.autograd.grad(y[0, 0, 1, 1], picture)[0][0, 0].sum(0).nonzero().double() + 0.5
         offset = 1.5 * 2**levels - seen.mean()  # unit 1, to stay away from the padding
         assert float(ch.offset.answer.subs(ch.l, levels)) == offset
+
+
+def test_suppression_is_within_a_class_and_ten_answers_stay(ch):
+    class Stub(torch.nn.Module):
+        levels = (4,)
+
+        def forward(self, x):
+            scores = torch.full((36, 10), -9.0)
+            scores[0, 3], scores[0, 5] = 2.0, 1.0
+            return torch.cat([scores, torch.zeros(36, 4)], 1).expand(len(x), -1, -1)
+
+    b, s, names = next(ch.detect(Stub(), torch.zeros(1, 3, 96, 96)))
+    assert names[:2].tolist() == [3, 5]
+    assert b[0].equal(b[1])
+    assert b[0].tolist() == [8 - 16, 8 - 16, 8 + 16, 8 + 16]
+    assert len(s) == 10
