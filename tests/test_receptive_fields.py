@@ -79,19 +79,6 @@ def test_equal_dilations_leave_gaps(chapter):
     assert seen.tolist() == [0, 2, 4, 6, 8, 10, 12]
 
 
-def test_the_stride_at_the_end_of_the_stage_before_sees_as_far_as_in_the_first_1x1(chapter):
-    layers = [(7, 2, 1), (3, 2, 1)]
-    for blocks, stride in ((3, 2), (4, 2), (6, 2), (3, 1)):  # the table of Araujo et al. has this layout
-        for s in [1] * (blocks - 1) + [stride]:
-            layers += [(1, 1, 1), (3, s, 1), (1, 1, 1)]
-    assert chapter.bottom_up(layers) == chapter.bottom_up(chapter.resnet(True)) == (483, 32)
-
-
-def test_equal_dilations_leave_gaps(chapter):
-    seen = chapter.influence(chapter.even([(3, 1, 2)] * 3), 13)[0].nonzero().flatten()
-    assert seen.tolist() == [0, 2, 4, 6, 8, 10, 12]
-
-
 @pytest.mark.parametrize("upto", [5, 9, 13, 17])
 def test_vgg_16_between_the_layers(chapter, upto):
     layers = chapter.VGG[:upto]

@@ -97,14 +97,3 @@ def test_a_wider_blur_leaves_one_peak_in_most_trees_without_a_long_window(chapte
     assert share[4, 3] > 0.6 > 0.2 > share[2, 3]
     assert abs(share[4, 17] - share[4, 3]) < 0.03
     assert share[4, 45] < 0.35
-
-
-def test_a_wider_blur_leaves_one_peak_in_most_trees_without_a_long_window(chapter):
-    photo, boxes = chapter.photograph("yell_test"), chapter.trees.boxes["yell_test"]
-    share = {}
-    for width, k in itertools.product((2, 4), (3, 17, 45)):
-        inside = chapter.peaks_in_boxes(chapter.peaks(chapter.heat_map(photo, width), k), boxes)
-        share[width, k] = (inside == 1).double().mean().item()
-    assert share[4, 3] > 0.6 > 0.2 > share[2, 3]
-    assert abs(share[4, 17] - share[4, 3]) < 0.03
-    assert share[4, 45] < 0.35
