@@ -134,6 +134,10 @@ def test_three_to_five_exercises_each_with_a_checker_and_a_folded_solution(chapt
         assert any(f"{name}.check(" in source for source in folded), f"{name} has no folded solution that runs"
 
 
+def test_links_to_elsewhere_are_secure(chapter):
+    assert re.findall(r"\]\((http://[^)]*)", chapter.prose) == []
+
+
 def test_sources_are_in_the_bibliography(chapter):
     section = chapter.prose.split("\n## Sources")[1]
     entries = [line for line in section.splitlines() if line.startswith("* ") or line.startswith("- ")]
