@@ -30,15 +30,18 @@ def test_emoji_scenes_have_their_sizes_and_boxes(emoji):
         assert (shared / torch.minimum(area[:, None], area)).max() <= 0.1001
 
 
-def test_an_opaque_square_covers_exactly_its_box():
-    sprite = torch.ones(1, 4, 8, 8) * torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 4, 1, 1)
-    pictures, truths = paste(sprite, torch.tensor([7]), [torch.zeros(3, 96, 128)], 5, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("opacity", [1.0, 0.75])
+def test_a_square_covers_exactly_its_box_by_its_opacity(opacity):
+    sprite = torch.ones(1, 4, 8, 8) * torch.tensor([1.0, 0.0, 0.0, opacity]).view(1, 4, 1, 1)
+    grey = torch.full((3, 96, 128), 0.5)
+    pictures, truths = paste(sprite, torch.tensor([7]), [grey], 5, torch.Generator().manual_seed(0))
     for picture, (boxes, labels) in zip(pictures, truths, strict=True):
-        painted = torch.zeros(96, 96)
+        expected = torch.full((3, 96, 96), 0.5)
         for x1, y1, x2, y2 in boxes.long().tolist():
-            painted[y1:y2, x1:x2] = 1
-        assert_close(picture[0], painted)
-        assert_close(picture[1:], torch.zeros(2, 96, 96))
+            for channel, colour in enumerate((1, 0, 0)):
+                region = expected[channel, y1:y2, x1:x2]
+                region.copy_(opacity * colour + (1 - opacity) * region)
+        assert_close(picture, expected)
         assert set(labels.tolist()) == {7}
 
 
