@@ -1,17 +1,14 @@
 """Deformable convolution and pooling against OpenVINO, onnx and torch, and the known ways to get them wrong."""
 
-import numpy as np
-import openvino
 import pytest
 import sympy as sp
 import torch
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 from openvino import opset1, opset8
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from tests.chapter import derivations, load
+from tests.oracles import by_onnx, by_openvino
 from utils import training
 from utils.derive import Derivation, StepError
 
@@ -30,14 +27,6 @@ def case():
     return f, offset, weight
 
 
-def openvinos(operator, *tensors):
-    parameters = [opset1.parameter(list(x.shape), np.float32) for x in tensors]
-    model = openvino.compile_model(
-        openvino.Model([operator(*parameters)], parameters, "m"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
-    return torch.from_numpy(model([x.numpy() for x in tensors])[0].copy())
-
-
 def convolution(edge):
     return lambda f, o, w: opset8.deformable_convolution(
         f, o, w, [1, 1], [1, 1], [1, 1], [1, 1], bilinear_interpolation_pad=edge
@@ -45,9 +34,9 @@ def convolution(edge):
 
 
 def test_deformable_convolution_is_that_of_openvino_down_before_right_zero_outside(ch, case):
-    ours = ch.deform_conv2d(*case)
-    assert_close(ours, openvinos(convolution(True), *case), atol=2e-5, rtol=0)
-    other_edge = openvinos(convolution(False), *case)
+    ours, arrays = ch.deform_conv2d(*case), [t.numpy() for t in case]
+    assert_close(ours, by_openvino(convolution(True), *arrays), atol=2e-5, rtol=0)
+    other_edge = by_openvino(convolution(False), *arrays)
     assert (ours - other_edge).abs().max() > 0.1
     f, offset, weight = case
     right_first = offset.unflatten(1, (9, 2)).flip(2).flatten(1, 2)
@@ -55,14 +44,10 @@ def test_deformable_convolution_is_that_of_openvino_down_before_right_zero_outsi
 
 
 def test_deformable_convolution_is_that_of_the_onnx_reference(ch, case):
-    names = ["X", "W", "offset"]
-    node = helper.make_node("DeformConv", names, ["Y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    graph = helper.make_graph([node], "g", inputs, [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)])
     f, offset, weight = case
-    theirs = ReferenceEvaluator(model).run(None, {"X": f.numpy(), "W": weight.numpy(), "offset": offset.numpy()})[0]
-    assert_close(ch.deform_conv2d(f, offset, weight), torch.from_numpy(theirs), atol=2e-5, rtol=0)
+    arrays = f.numpy(), weight.numpy(), offset.numpy()
+    theirs = by_onnx("DeformConv", *arrays, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    assert_close(ch.deform_conv2d(f, offset, weight), theirs, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("k", "dilation"), [(1, 1), (3, 1), (3, 2), (5, 1)])
@@ -131,13 +116,12 @@ def test_deformable_pooling_is_that_of_openvino_whose_offsets_put_right_first(ch
     f = torch.randn(1, 2, 16, 18, generator=generator)
     offset = torch.randn(1, 2, k, k, generator=generator)
     box = torch.tensor([4.0, 5.0, 12.0, 11.0])  # their region is 4 to 13 and 5 to 12
-    theirs = openvinos(
+    arrays = f.repeat_interleave(k * k, 1), torch.cat([torch.zeros(1), box])[None], offset.flip(1)
+    theirs = by_openvino(
         lambda f, b, o: opset1.deformable_psroi_pooling(
             f, b, 2, 1.0, k, "bilinear_deformable", samples, samples, 0.1, k, o
         ),
-        f.repeat_interleave(k * k, 1),
-        torch.cat([torch.zeros(1), box])[None],
-        offset.flip(1),
+        *(array.numpy() for array in arrays),
     )
     w, h = 9, 7
     back = torch.tensor([w, h, w, h]) / (2 * k * samples)

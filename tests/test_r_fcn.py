@@ -1,6 +1,5 @@
 """Position-sensitive pooling against OpenVINO, the head against a linear layer, costs against PyTorch's own count."""
 
-import openvino
 import pytest
 import sympy as sp
 import torch
@@ -11,6 +10,7 @@ from transformers import ResNetConfig
 from transformers.models.resnet.modeling_resnet import ResNetStage
 
 from tests.chapter import derivations, load
+from tests.oracles import by_openvino
 from utils import boxes
 from utils.regions import roi_align
 
@@ -39,11 +39,9 @@ def test_pooling_is_that_of_openvino_where_bins_end_on_cells(ch, k):
     regions = 4.0 * torch.cat([corner, corner + size], -1)
     ends = regions - torch.tensor([0, 0, 1, 1])  # it counts the last pixel in
     rows = torch.cat([torch.arange(2.0).repeat_interleave(15)[:, None], ends.flatten(0, 1)], 1)
-    inputs = [opset9.parameter(array.shape, array.dtype) for array in (m.numpy(), rows.numpy())]
     setting = {"output_dim": 4, "group_size": k, "spatial_scale": 0.25, "spatial_bins_x": 1, "spatial_bins_y": 1}
-    graph = openvino.Model([opset9.psroi_pooling(*inputs, **setting, mode="average")], inputs, "pool")
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    expected = torch.from_numpy(compiled([m.numpy(), rows.numpy()])[0].copy()).unflatten(0, (2, 15))
+    theirs = by_openvino(opset9.psroi_pooling, m.numpy(), rows.numpy(), **setting, mode="average")
+    expected = theirs.unflatten(0, (2, 15))
     assert_close(ch.psroi_pool(m, regions, k, 4), expected, rtol=1e-5, atol=1e-5)
 
 

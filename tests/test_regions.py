@@ -1,14 +1,12 @@
 """Region operators against the ONNX reference and OpenVINO, on boxes with edges anywhere."""
 
 import numpy as np
-import openvino
 import pytest
 import torch
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 from openvino import opset9
 from torch.testing import assert_close
 
+from tests.oracles import by_onnx, by_openvino
 from utils.regions import bilinear, roi_align, roi_pool
 
 
@@ -22,32 +20,19 @@ def case():
     return features, regions, torch.randint(0, 2, (40,), generator=generator)
 
 
-def by_openvino(operator, *arrays, **settings):
-    """One operator of OpenVINO in float32."""
-    inputs = [opset9.parameter(array.shape, array.dtype) for array in arrays]
-    graph = openvino.Model([getattr(opset9, operator)(*inputs, **settings)], inputs, operator)
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return torch.from_numpy(compiled(arrays)[0].copy())
-
-
 @pytest.mark.parametrize("samples", [1, 2, 3])
 def test_roi_align_is_that_of_onnx(case, samples):
     features, regions, picture = case
     setting = {"output_height": 4, "output_width": 4, "sampling_ratio": samples, "spatial_scale": 0.25}
-    node = helper.make_node("RoiAlign", ["x", "r", "i"], ["y"], coordinate_transformation_mode="half_pixel", **setting)
-    kinds = {"x": TensorProto.FLOAT, "r": TensorProto.FLOAT, "i": TensorProto.INT64}
-    inputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    model = helper.make_model(helper.make_graph([node], "g", inputs, outputs))
-    feed = dict(zip("xri", (t.numpy() for t in case), strict=True))
-    reference = torch.from_numpy(ReferenceEvaluator(model).run(None, feed)[0])
+    arrays = (t.numpy() for t in case)
+    reference = by_onnx("RoiAlign", *arrays, **setting, coordinate_transformation_mode="half_pixel")
     assert_close(roi_align(features, regions, picture, 4, 0.25, samples), reference, rtol=1e-5, atol=3e-6)
 
 
 def test_roi_align_is_that_of_openvino(case):
     arrays = case[0].numpy(), case[1].numpy(), case[2].numpy().astype(np.int32)
     settings = {"pooled_h": 3, "pooled_w": 3, "sampling_ratio": 2, "spatial_scale": 0.25, "mode": "avg"}
-    reference = by_openvino("roi_align", *arrays, **settings, aligned_mode="half_pixel_for_nn")
+    reference = by_openvino(opset9.roi_align, *arrays, **settings, aligned_mode="half_pixel_for_nn")
     assert_close(roi_align(*case, 3, 0.25), reference, rtol=1e-5, atol=3e-6)
 
 
@@ -55,7 +40,7 @@ def test_roi_pool_is_that_of_openvino(case):
     features, regions, picture = case
     rows = torch.cat([picture[:, None].float(), regions.clamp(min=0)], 1)
     reference = by_openvino(
-        "roi_pooling", features.numpy(), rows.numpy(), output_roi=[3, 3], spatial_scale=0.25, method="max"
+        opset9.roi_pooling, features.numpy(), rows.numpy(), output_roi=[3, 3], spatial_scale=0.25, method="max"
     )
     assert_close(roi_pool(features, regions.clamp(min=0), picture, 3, 0.25), reference, rtol=0, atol=0)
 

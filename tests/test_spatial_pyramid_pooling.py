@@ -1,17 +1,15 @@
 """Bins, pyramids and region operators against PyTorch, ONNX, OpenVINO, enumeration and their own known mistakes."""
 
 import numpy as np
-import openvino
 import pytest
 import sympy as sp
 import torch
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 from openvino import opset9
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from tests.chapter import derivations, load
+from tests.oracles import by_onnx, by_openvino
 from utils import regions
 from utils.derive import Derivation, StepError
 
@@ -33,22 +31,10 @@ def case():
     return torch.randn(3, 26, 30, generator=generator), boxes
 
 
-def by_openvino(operator, *arrays, **settings):
-    inputs = [opset9.parameter(array.shape, array.dtype) for array in arrays]
-    graph = openvino.Model([getattr(opset9, operator)(*inputs, **settings)], inputs, operator)
-    compiled = openvino.Core().compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return torch.from_numpy(compiled(arrays)[0].copy())
-
-
-def by_onnx(features, boxes, bins, samples, mode):
+def aligned_by_onnx(features, boxes, bins, samples, mode):
     setting = {"output_height": bins, "output_width": bins, "sampling_ratio": samples, "spatial_scale": 1 / STRIDE}
-    node = helper.make_node("RoiAlign", ["x", "r", "i"], ["y"], coordinate_transformation_mode=mode, **setting)
-    kinds = {"x": TensorProto.FLOAT, "r": TensorProto.FLOAT, "i": TensorProto.INT64}
-    inputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    model = helper.make_model(helper.make_graph([node], "g", inputs, outputs))
-    feed = {"x": features[None].numpy(), "r": boxes.numpy(), "i": np.zeros(len(boxes), np.int64)}
-    return torch.from_numpy(ReferenceEvaluator(model).run(None, feed)[0])
+    arrays = features[None].numpy(), boxes.numpy(), np.zeros(len(boxes), np.int64)
+    return by_onnx("RoiAlign", *arrays, **setting, coordinate_transformation_mode=mode)
 
 
 @pytest.mark.parametrize("k", range(1, 13))
@@ -113,7 +99,7 @@ def test_roi_pooling_is_openvinos_and_that_of_the_later_chapters(ch, case):
     ours = torch.stack([ch.roi_pool(features, box, 3, STRIDE) for box in boxes])
     rows = F.pad(boxes, (1, 0)).numpy()
     theirs = by_openvino(
-        "roi_pooling", features[None].numpy(), rows, output_roi=[3, 3], spatial_scale=1 / STRIDE, method="max"
+        opset9.roi_pooling, features[None].numpy(), rows, output_roi=[3, 3], spatial_scale=1 / STRIDE, method="max"
     )
     assert_close(ours, theirs, rtol=0, atol=0)
     none = torch.zeros(len(boxes)).long()
@@ -124,11 +110,11 @@ def test_roi_pooling_is_openvinos_and_that_of_the_later_chapters(ch, case):
 def test_roi_align_is_that_of_onnx_openvino_and_the_later_chapters(ch, case, samples):
     features, boxes = case
     ours = torch.stack([ch.roi_align(features, box, 3, STRIDE, samples) for box in boxes])
-    assert_close(ours, by_onnx(features, boxes, 3, samples, "half_pixel"), rtol=1e-5, atol=5e-6)
+    assert_close(ours, aligned_by_onnx(features, boxes, 3, samples, "half_pixel"), rtol=1e-5, atol=5e-6)
     none = np.zeros(len(boxes), np.int32)
     settings = {"pooled_h": 3, "pooled_w": 3, "sampling_ratio": samples, "spatial_scale": 1 / STRIDE, "mode": "avg"}
     arrays = features[None].numpy(), boxes.numpy(), none
-    theirs = by_openvino("roi_align", *arrays, **settings, aligned_mode="half_pixel_for_nn")
+    theirs = by_openvino(opset9.roi_align, *arrays, **settings, aligned_mode="half_pixel_for_nn")
     assert_close(ours, theirs, rtol=1e-5, atol=5e-6)
     ours_too = regions.roi_align(features[None], boxes, torch.from_numpy(none).long(), 3, 1 / STRIDE, samples)
     assert_close(ours, ours_too, rtol=1e-5, atol=5e-6)
@@ -138,7 +124,7 @@ def test_half_a_cell_off_is_the_legacy_operator(ch, case):
     features, boxes = case[0], case[1].clone()
     boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + STRIDE)  # the legacy operator enlarges smaller ones
     off = torch.stack([ch.roi_align(features, box + STRIDE / 2, 3, STRIDE) for box in boxes])
-    legacy = by_onnx(features, boxes, 3, 2, "output_half_pixel")
+    legacy = aligned_by_onnx(features, boxes, 3, 2, "output_half_pixel")
     assert_close(off, legacy, rtol=1e-5, atol=5e-6)
     right = torch.stack([ch.roi_align(features, box, 3, STRIDE) for box in boxes])
     assert (off - right).abs().mean() > 0.1

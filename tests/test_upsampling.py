@@ -6,31 +6,18 @@ import numpy as np
 import pytest
 import sympy as sp
 import torch
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
 from skimage.transform import resize
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from tests.chapter import load
+from tests.oracles import by_onnx
 from utils.derive import Derivation, StepError
 
 
 @pytest.fixture(scope="module")
 def chapter():
     return load("foundations/upsampling")
-
-
-def by_onnx(operator, *arrays, **settings):
-    names = [f"x{i}" for i in range(len(arrays))]
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), None)
-        for name, array in zip(names, arrays, strict=True)
-    ]
-    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph([helper.make_node(operator, names, ["y"], **settings)], "g", inputs, [output])
-    found = ReferenceEvaluator(helper.make_model(graph)).run(None, dict(zip(names, arrays, strict=True)))[0]
-    return torch.from_numpy(np.array(found))
 
 
 @pytest.mark.parametrize(("k", "s"), [*itertools.product((1, 2, 3, 5), (1, 2, 3))])
