@@ -42,7 +42,7 @@ def test_depth_is_that_of_two_pinhole_cameras(ch, generator):
         at = dict(zip((ch.m, ch.b, ch.c, ch.d), (F, b, o, left - right), strict=True))
         assert float(ch.depth.subs(at)) == pytest.approx(Z)
         step = float(ch.depth.subs(at | {ch.d: left - right + 1e-3})) - Z
-        assert step / 1e-3 == pytest.approx(float(ch.doubt.expr.subs(at)), rel=1e-3)
+        assert step / 1e-3 == pytest.approx(float(ch.doubt.expr.subs(ch.D, ch.depth).subs(at)), rel=1e-3)
 
 
 def test_the_fold_is_the_maximum_in_every_order(ch):
@@ -89,14 +89,15 @@ def test_the_transform_multiplies_every_point(ch, generator):
     assert_close(net.transform(x), torch.eye(3).double().expand(3, 3, 3))
 
 
-def test_scores_from_critical_points_alone_are_equal_bit_for_bit(ch, generator):
+def test_scores_from_critical_points_alone_are_the_same(ch, generator):
     torch.manual_seed(0)
     net = ch.PointNet()
     for cloud in torch.randn(20, 64, 3, generator=generator):
         kept = net.features(cloud[None])[0].argmax(0).unique()
         assert len(kept) < 64
-        assert net(cloud[None, kept]).equal(net(cloud[None]))
-        assert not net(cloud[None, [i for i in range(64) if i not in kept.tolist()]]).equal(net(cloud[None]))
+        assert_close(net(cloud[None, kept]), net(cloud[None]), atol=1e-6, rtol=0)
+        others = [i for i in range(64) if i not in kept.tolist()]
+        assert (net(cloud[None, others]) - net(cloud[None])).abs().max() > 1e-3
 
 
 def test_the_regulariser_is_the_sum_over_singular_values_and_spares_rotations_and_reflections(ch, generator):
