@@ -52,6 +52,7 @@ def test_windows_are_those_of_a_pooling_layer_with_the_published_size_and_step(c
             assert ch.windows(a, k) == [(i * step, i * step + size) for i in range(k)]
             assert ch.windows(a, k)[-1][1] == a - max(a % k - 1, 0)
             assert F.max_pool1d(torch.zeros(1, a), size, step).shape[1] >= k
+    assert F.max_pool1d(torch.zeros(1, 11), 3, 2).shape[1] == 5  # where four are wanted
 
 
 def test_the_published_network_loses_cells_at_its_second_size_only(ch):
