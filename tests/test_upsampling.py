@@ -126,3 +126,40 @@ def test_a_shuffle_woven_wrongly_is_refuted(chapter, wrong):
 def test_an_odd_factor_has_another_tent(chapter):
     with pytest.raises(StepError, match="does not hold"):
         Derivation("off centre", chapter.both + sp.Rational(1, 2) / chapter.r).equals(1, because="a known mistake")
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("margin", lambda ch: ch.k / 2 - ch.s / 2, lambda ch: (ch.k - 1) / 2),
+        (
+            "tents",
+            lambda ch: sp.Matrix([sp.Rational(tap, 3) for tap in (1, 2, 3, 2, 1)]),
+            lambda ch: sp.Matrix([1, 2, 3, 2, 1]),
+        ),
+        (
+            "doubled",
+            lambda ch: sp.Matrix([ch.a[2], ch.a[2] + ch.a[1], ch.a[1] + ch.a[0], ch.a[0]]),
+            lambda ch: sp.Matrix([ch.a[0], ch.a[0] + ch.a[1], ch.a[1] + ch.a[2], ch.a[2]]),
+        ),
+    ],
+)
+def test_exercises_accept_the_answer_and_refuse_another(chapter, name, right, wrong):
+    assert getattr(chapter, name).check(right(chapter))
+    assert not getattr(chapter, name).check(wrong(chapter))
+
+
+def test_the_padding_of_the_exercise_makes_an_exact_multiple():
+    for size, k, s in itertools.product((3, 7), range(2, 9), (2, 3)):
+        if k >= s and (k - s) % 2 == 0:
+            back = F.conv_transpose1d(torch.zeros(1, 1, size), torch.ones(1, 1, k), None, s, (k - s) // 2)
+            assert back.shape[-1] == s * size
+
+
+def test_the_doubled_kernel_is_nearest_enlargement_and_a_convolution(chapter):
+    a = torch.tensor([2.0, 3.0, 7.0])
+    kernel = torch.tensor([a[2], a[1] + a[2], a[0] + a[1], a[0]])
+    line = torch.randn(1, 1, 6)
+    found = F.conv_transpose1d(line, kernel[None, None], None, 2)[..., 3:-3]
+    twice = F.interpolate(line, scale_factor=2)
+    assert_close(found, F.conv1d(twice, a[None, None])[..., 1:-1])
