@@ -65,6 +65,13 @@ def test_on_a_slope_exact_means_and_roi_align_agree_where_bins_end_on_cells(ch):
     assert_close(ours, roi_align(slope, region, torch.zeros(1, dtype=torch.int64), 3, 0.25))
 
 
+def test_what_lies_outside_the_picture_is_left_out(ch):
+    x, region = torch.randn(1, 2, 6, 6).double(), torch.tensor([[[-8.0, 4, 8, 20], [30, 4, 40, 20]]]).double()
+    part, outside = ch.average_pool(x, region, 1, 4)[0, :, :, 0, 0]
+    assert_close(part, x[0, :, 1:5, :2].mean((1, 2)))
+    assert not outside.any()
+
+
 def test_a_constant_map_has_its_constant_as_vote(ch):
     m = torch.arange(5.0).repeat_interleave(9)[None, :, None, None].expand(1, 45, 12, 12)
     vote = ch.psroi_pool(m, some(1, 20).float(), 3, 4).mean((-2, -1))
