@@ -1,5 +1,7 @@
 """Deformable convolution and pooling against OpenVINO, onnx and torch, and the known ways to get them wrong."""
 
+from types import SimpleNamespace
+
 import pytest
 import sympy as sp
 import torch
@@ -157,6 +159,24 @@ def test_a_digit_keeps_its_middle_and_grows_with_the_map(ch):
     seen = ch.mapped(x, torch.tensor([[[0.0, -2.0], [2.0, 0.0]]]))[0, 0]  # a quarter turn, twice the size
     down, right = (seen / seen.sum()).nonzero().float().mul((seen / seen.sum())[seen > 0][:, None]).sum(0)
     assert_close(torch.stack([right + 0.5 - 14, down + 0.5 - 14]), torch.tensor([-2.0, 10.0]), atol=0.05, rtol=0)
+
+
+def test_random_maps_enlarge_and_turn_as_far_as_the_text_says(ch):
+    M = ch.maps(4000, torch.Generator().manual_seed(0))
+    size, angle = torch.linalg.det(M).sqrt(), torch.atan2(M[:, 1, 0], M[:, 0, 0]).rad2deg()
+    found = torch.stack([size.min(), size.max(), angle.min(), angle.max()])
+    assert_close(found, torch.tensor([0.5, 1.4, -45, 45]), atol=0.2, rtol=0.003)
+    upright = torch.linalg.solve(torch.stack([M[:, :, 0], M[:, :, 0].flip(1) * torch.tensor([-1, 1])], -1), M[:, :, 1])
+    assert_close(upright[:, 1], torch.ones(4000))
+    assert 0.29 < upright[:, 0].abs().max() < 0.3
+
+
+def test_readers_learn_from_training_digits_and_are_judged_by_others(ch, monkeypatch):
+    kept = ch.mnist
+    monkeypatch.setattr(ch, "mnist", SimpleNamespace(x_train=kept.x_train, y_train=kept.y_train))
+    reader = [*ch.training_run("fixed", seed=0, steps=2)][-1]
+    monkeypatch.setattr(ch, "mnist", SimpleNamespace(x_test=kept.x_test, y_test=kept.y_test))
+    assert 0 < ch.accuracy(reader) < 1
 
 
 @pytest.mark.parametrize("kind", ["fixed", "shared", "deformable"])
