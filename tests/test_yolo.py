@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from torch.testing import assert_close
 
 from tests.chapter import load
-from utils import boxes, detections, scenes, training
+from utils import boxes, detections, learning_curves, scenes, training
 from utils.bridge import to_torch
 from utils.derive import Derivation, StepError
 
@@ -177,10 +177,92 @@ def test_a_root_weighs_by_one_over_four_widths(ch):
 
 def test_every_edit_of_a_mistake_changes_the_code_once(ch):
     text = "\n".join(inspect.getsource(part) for part in (ch.encode, ch.place, ch.losses))
-    assert len(ch.MISTAKES) == 6
+    assert len(ch.MISTAKES) == 8
+    assert ch.tried in ch.MISTAKES
     for old, new in itertools.chain(*ch.MISTAKES.values()):
         assert text.count(old) == 1, old
         compile(text.replace(old, new), "mistake", "exec")
+
+
+def test_thirteen_is_the_weight_of_a_logarithm_over_that_of_a_root(ch):
+    b = torch.cat([b for b, _ in scenes.scattered_digits().truth_train])
+    assert round((4 / (boxes.centred(b)[:, 2:] / 48)).mean().item()) == 13 == round(3.6**2)
+    ratio = sp.diff(sp.log(ch.w), ch.w) ** 2 / sp.diff(sp.sqrt(ch.w), ch.w) ** 2
+    assert sp.simplify(ratio - 4 / ch.w) == 0
+
+
+def slope_of_box_term(ch, name, out, target):
+    text = "\n".join(inspect.getsource(part) for part in (ch.encode, ch.place, ch.losses))
+    for old, new in ch.MISTAKES[name]:
+        text = text.replace(old, new)
+    exec(text, edited := dict(vars(ch)))
+    leaf = out.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(edited["losses"](leaf, target)[0], leaf)
+    return slope
+
+
+def test_the_heavier_sizes_change_no_other_slope(ch, cells):
+    heavy, plain = (slope_of_box_term(ch, name, *cells) for name in ("weight times 13", "none"))
+    weights = torch.ones(20, dtype=torch.float64)
+    weights[[2, 3, 7, 8]] = 13
+    assert plain.any()
+    assert_close(heavy, weights * plain)
+
+
+def test_the_stored_curves_have_a_column_for_every_edit(ch):
+    for predictor in ("better", "confident"):
+        curves = learning_curves.load(f"yolo_{predictor}")
+        assert curves.returns.shape == (5, len(ch.MISTAKES))
+        assert ((curves.returns > 0.5) & (curves.returns < 0.85)).all()
+    assert (learning_curves.load("yolo_better").returns >= curves.returns).all()
+
+
+def test_pictures_and_boxes_are_shifted_alike(ch, monkeypatch):
+    seen = []
+    x, b = torch.zeros(1, 1, 48, 48), torch.tensor([[[20.0, 15.0, 30.0, 22.0]]])
+    x[0, 0, 15:22, 20:30] = 1
+
+    def train(model, loss, *data, steps, **settings):
+        for _ in range(20):
+            loss(x, b, torch.tensor([[3]]))
+
+    monkeypatch.setattr(ch.training, "train", train)
+    monkeypatch.setattr(ch, "yolo", torch.nn.Identity)
+    ch.trained(1, lambda moved, labels: moved, lambda out, moved: seen.append((out[0, ..., 0], moved[0, 0])) or out)
+    assert len({tuple(moved.tolist()) for _, moved in seen}) > 10
+    for out, moved in seen:
+        rows, columns = (out.any(axis).nonzero()[:, 0] for axis in (1, 0))
+        assert [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] == moved.tolist()
+
+
+def test_an_answer_sees_59_pixels(ch):
+    training.seed(0)
+    x = torch.rand(8, 1, 160, 160, requires_grad=True)
+    (slope,) = torch.autograd.grad(ch.yolo().eval()(x)[:, :, 10, 10].square().sum(), x)
+    seen = slope.abs().sum((0, 1))
+    assert [len(seen.any(axis).nonzero()) for axis in (0, 1)] == [59, 59]
+
+
+def test_the_confidence_stays_below_the_overlap(ch):
+    gap = sp.together(ch.u - ch.published.expr)
+    assert sp.simplify(gap - ch.u * (1 - ch.p) / (1 + ch.p)) == 0
+
+
+def test_overlap_knows_only_the_relative_error_of_a_size(ch):
+    w = torch.tensor([0.05, 0.2, 0.9], dtype=torch.float64)
+    true = torch.stack([0 * w, 0 * w, w.sqrt(), w.sqrt()], -1)
+    wrong = torch.stack([0 * w, 0 * w, (1.25 * w).sqrt(), w.sqrt()], -1)
+    assert_close(boxes.iou(ch.place(true), ch.place(wrong)), torch.full((3,), 0.8, dtype=torch.float64))
+
+
+def test_a_box_of_another_class_is_not_suppressed(ch):
+    out = torch.zeros(1, 6, 6, 20)
+    out[0, 2, 3, :5] = torch.tensor([1.0, 0.5, 0.5, 0.5, 0.9])
+    out[0, 2, 4, :5] = torch.tensor([0.0, 0.5, 0.5, 0.5, 0.8])
+    out[0, 2, 3, 17] = out[0, 2, 4, 13] = 1.0
+    ((b, _, labels),) = ch.detect(out)
+    assert_close(b[0], b[1])
+    assert labels.tolist() == [7, 3]
 
 
 def test_suppression_keeps_one_of_two_equal_answers_of_a_class(ch):
