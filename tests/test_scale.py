@@ -7,7 +7,6 @@ import torch
 from scipy import ndimage
 from torch.testing import assert_close
 
-from benchmarks import weights_scale
 from tests.chapter import derivations, load
 from utils import sprites
 from utils.derive import Derivation, StepError
@@ -46,23 +45,21 @@ def test_a_grey_picture_stays_grey_and_a_pyramid_costs_less_than_four_thirds(ch)
     assert cost < 4 / 3
 
 
-@pytest.mark.parametrize("own_norms", [False, True])
 @pytest.mark.parametrize("branch", [0, 1, 2])
-def test_a_branch_is_the_plain_network_on_each_phase_if_it_shares_its_norms(ch, branch, own_norms):
+def test_a_branch_is_the_plain_network_on_each_phase(ch, branch):
     torch.manual_seed(0)
-    net = ch.Trident(own_norms=own_norms).double().eval()
-    for norm in (norm for norms in net.norms for norm in norms):
+    net = ch.Trident().double().eval()
+    for norm in net.norms:
         torch.nn.init.normal_(norm.running_mean, 0, 0.1)
     x, d = torch.randn(2, 1, 24, 24, dtype=torch.float64), net.dilations[branch]
     whole = net.maps(x, branch)
-    same = [torch.allclose(whole[..., i::d, j::d], net.maps(x[..., i::d, j::d], 0)) for i in range(d) for j in range(d)]
-    assert all(same) == (not own_norms or branch == 0)
+    for i, j in ((i, j) for i in range(d) for j in range(d)):
+        assert_close(whole[..., i::d, j::d], net.maps(x[..., i::d, j::d], 0))
 
 
 def test_three_branches_have_the_weights_of_one(ch):
     count = sum(p.numel() for p in ch.Trident().parameters())
     assert count == sum(p.numel() for p in ch.Trident(dilations=(2,)).parameters())
-    assert len(ch.Trident(own_norms=True).norms) == 3
 
 
 def test_fpns_rule_at_its_powers_of_two_and_its_limits(ch):
@@ -79,6 +76,22 @@ def test_an_object_spans_m_to_2m_cells_of_its_level(ch):
 
 def test_the_size_of_a_digit_names_its_branch(ch):
     assert [ch.branch_of(size) for size in ch.SIZES] == [0, 1, 1, 2, 2]
+
+
+def test_a_digit_is_read_by_the_branch_or_the_copy_that_its_way_names(ch):
+    seen, right = [], torch.nn.functional.one_hot(ch.mnist.y_test[:300], 10).float()
+
+    def net(x, branch):  # the last branch is right and sure, the others are wrong and not
+        seen.append((x.shape[-1], branch))
+        return 9 * right if branch == 2 else right.roll(1, 1)
+
+    shares = {(way, size): ch.read(net, size, way) for ways in ch.WAYS for way in ways for size in (8, 16, 32)}
+    sure = {("dilation, surest", size) for size in (8, 16, 32)} | {("dilation, by size", 32)}
+    assert shares == {key: float(key in sure) for key in shares}
+    seen.clear()
+    for size in (8, 16, 32):
+        ch.read(net, size, "image pyramid, by size")
+    assert seen == [(64, 1), (32, 1), (16, 1)]
 
 
 def test_the_merge_adds_every_coarser_map_where_it_lies(ch):
@@ -116,7 +129,7 @@ def test_cells_lie_where_their_strides_say(ch):
 
 def test_answers_at_the_targets_are_found_and_each_object_has_one_level(ch):
     for truth in sprites.emoji_scenes().truth_train[:20]:
-        label, box = weights_scale.targets(ch, truth, (2, 3, 4))
+        label, box = ch.targets(truth, (2, 3, 4))
         stride = ch.centres((2, 3, 4))[:, 2]
         for corners in box[label >= 0].unique(dim=0):
             mine = (box == corners).all(1) & (label >= 0)
@@ -126,7 +139,7 @@ def test_answers_at_the_targets_are_found_and_each_object_has_one_level(ch):
 
 def test_a_detector_that_answers_with_the_targets_has_recall_1_and_a_loss_near_0(ch):
     truth = sprites.emoji_scenes().truth_train[0]
-    label, box = weights_scale.targets(ch, truth, (2, 3, 4))
+    label, box = ch.targets(truth, (2, 3, 4))
     middle, stride = ch.centres((2, 3, 4)).split([2, 1], 1)
     scores = torch.full((len(label), 10), -20.0)
     scores[label >= 0, label[label >= 0]] = 20.0
@@ -140,7 +153,48 @@ def test_a_detector_that_answers_with_the_targets_has_recall_1_and_a_loss_near_0
 
     x = torch.zeros(1, 3, 96, 96)
     assert ch.detections.recall(list(ch.detect(Oracle(), x)), [truth]) == 1
-    assert weights_scale.loss(ch, Oracle(), x, label[None], box[None]) < 1e-3
+    assert ch.emoji_loss(Oracle(), x, label[None], box[None]) < 1e-3
+
+
+def test_a_cell_learns_the_object_of_its_level_that_lies_near_and_of_two_the_smaller(ch):
+    b = torch.tensor([[10.0, 10, 30, 30], [12, 12, 36, 36], [0, 0, 8, 8]])
+    label, box = ch.targets((b, torch.tensor([4, 7, 1])), (2, 3, 4))
+    middle, stride = ch.centres((2, 3, 4)).split([2, 1], 1)
+    at = {name: (label == name).nonzero()[:, 0] for name in (4, 7, 1)}
+    assert stride[at[4], 0].unique().tolist() == stride[at[7], 0].unique().tolist() == [8]
+    assert stride[at[1], 0].unique().tolist() == [4]
+    assert middle[at[4]].tolist() == [[20, 20]]  # also near the middle of the larger one, 24
+    assert middle[at[7]].tolist() == [[28, 20], [20, 28], [28, 28]]
+    assert middle[at[1]].tolist() == [[2, 2], [6, 2], [2, 6], [6, 6]]
+    assert all(box[at[name]].eq(b[n]).all() for n, name in enumerate((4, 7, 1)))
+    assert len(label) - (label < 0).sum() == 8
+
+
+def test_easy_cells_count_little_and_a_box_counts_1_less_its_giou(ch):
+    class Stub(torch.nn.Module):
+        levels = (4,)
+
+        def forward(self, x):
+            return torch.cat([torch.full((36, 10), -2.0), torch.zeros(36, 4)], 1).expand(len(x), -1, -1)
+
+    label, box = torch.full((1, 36), -1), torch.zeros(1, 36, 4)
+    label[0, 0], box[0, 0] = 3, torch.tensor([40.0, -8, 72, 24])  # the answer's square, 48 pixels further right
+    p = torch.tensor(-2.0).sigmoid()
+    entropy = -((1 - p) ** 2) * p.log() - 359 * p**2 * (1 - p).log()  # Lin et al. (2017b), gamma = 2
+    assert_close(ch.emoji_loss(Stub(), torch.zeros(1, 3, 96, 96), label, box), 4 * entropy + 1.2)
+
+
+def test_training_begins_with_hardly_an_answer_and_lowers_the_loss(ch, monkeypatch):
+    seen = []
+    loss = ch.emoji_loss
+    monkeypatch.setattr(
+        ch,
+        "emoji_loss",
+        lambda net, *batch: seen.append((net.head[-1].bias[:10].clone(), loss(net, *batch))) or seen[-1][1],
+    )
+    ch.train_emoji(0, (4,), False, 12)
+    assert seen[0][0].eq(-4).all()
+    assert sum(value for _, value in seen[-3:]) / 3 < 0.85 * seen[0][1]
 
 
 def test_rounding_is_refuted_and_the_floor_is_not(ch):
