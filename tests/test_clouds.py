@@ -64,6 +64,11 @@ def test_half_an_object_is_the_half_nearest_the_viewer(generator):
     assert depth.mean().item() == pytest.approx(1, abs=0.1)
 
 
+def test_noise_has_its_standard_deviation(generator):
+    x, _ = clouds.half_seen(torch.zeros(1, 10, 3), 200, generator, noise=0.1)
+    assert x.std().item() == pytest.approx(0.1, rel=0.03)
+
+
 def test_dots_are_the_darkest_pixels_at_their_places(generator):
     image = torch.zeros(1, 64)
     image[0, 8 * 2 + 5], image[0, 7] = 16, 8  # row 2, column 5; the right end of row 0
