@@ -1,5 +1,6 @@
 import pytest
 import sympy as sp
+from sympy.core import random as sympy_random
 
 from utils.derive import Derivation
 from utils.derive.inequality import is_nonnegative
@@ -77,6 +78,38 @@ def test_a_true_bound_is_proved(gap: sp.Expr, domain: Domain | None, how: str) -
 )
 def test_a_false_bound_is_not_proved(gap: sp.Expr) -> None:
     assert way(gap, 0, None, ">=") is None
+
+
+def crowded() -> sp.Expr:
+    """A sum of fractions that SymPy factors in a tenth of a second or, after unlucky draws, in half a minute."""
+    area = {i: sp.Symbol(f"a_{{{i}}}", positive=True) for i in ("1", "2", "3", "12", "13", "23", "123")}
+
+    def distance(i: str, j: str) -> sp.Expr:
+        either = sum(size for name, size in area.items() if i in name or j in name)
+        return 1 - sum(size for name, size in area.items() if i in name and j in name) / either
+
+    return distance("1", "2") + distance("2", "3") - distance("1", "3")
+
+
+def test_a_sum_of_positive_terms_over_a_positive_denominator_is_seen_without_factoring() -> None:
+    assert is_nonnegative(crowded()) == "sign over one denominator"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sp, "factor", lambda expr: pytest.fail("factored"))
+        assert is_nonnegative(crowded()) is not None
+
+
+def test_a_step_takes_the_same_road_each_time() -> None:
+    """SymPy draws the points where it evaluates when it factors: a step starts the draws anew, and gives them back."""
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("utils.derive.steps.prove", lambda *_: drawn.append(sympy_random.rng.random()))
+        for start in (1, 2):
+            sympy_random.seed(start)
+            Derivation("d", (x + t) ** 2).equals(x**2 + 2 * t * x + t**2, because="square")
+            left = sympy_random.rng.random()
+            sympy_random.seed(start)
+            assert left == sympy_random.rng.random()
+    assert drawn[0] == drawn[1]
 
 
 def test_a_convex_function_with_its_minimum_outside_is_not_settled_by_it() -> None:

@@ -40,7 +40,9 @@ def _forms(gap: sp.Expr, within: Opener) -> Iterator[tuple[str, sp.Expr]]:
     opened = within(gap)
     yield "sign by assumptions", opened
     yield "sign by assumptions", sp.expand(opened)
-    yield "sign of the factors", sp.factor(sp.together(opened))
+    over, under = sp.fraction(sp.together(opened))
+    yield "sign over one denominator", sp.expand(over) / under
+    yield "sign of the factors", sp.factor(over / under)
     yield "sign of the factors", sp.factor(sp.expand_log(sp.expand(opened)))
 
 
