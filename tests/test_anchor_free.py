@@ -60,6 +60,26 @@ def test_boxes_moved_by_their_radius_keep_the_iou_and_the_shrunk_one_is_the_stri
         assert ch.allowed(*box[2:], torch.tensor(t).double()).item() == pytest.approx(found["shifted"])
 
 
+def released_radii(ch):
+    """As CornerNet's code had them before issue 37."""
+    b = (ch.both, 2 * ch.both, -2 * ch.t * ch.both)
+    a, c = (1, 4, 4 * ch.t), (ch.area * (1 - ch.t) / (1 + ch.t), ch.area * (1 - ch.t), -ch.area * (1 - ch.t))
+    return [(b + sp.sqrt(b**2 - 4 * a * c)) / 2 for a, b, c in zip(a, b, c, strict=True)]
+
+
+def test_a_centre_is_off_by_half_a_cell_at_the_widths_of_the_text(ch):
+    for w, t in ((11, 0.5), (27, 0.75)):
+        w, t = torch.tensor(w).double(), torch.tensor(t).double()
+        assert ch.allowed(w, w, t) >= ch.s / 2 > ch.allowed(w - 1, w - 1, t)
+
+
+@pytest.mark.parametrize("t", [0.1, 0.3, 0.7, 0.95])
+def test_the_third_released_radius_is_the_one_that_is_used(ch, t):
+    for w, h in (1 + 30 * torch.rand(20, 2, dtype=torch.float64)).tolist():
+        released = [float(root.subs({ch.w: w, ch.h: h, ch.t: t})) for root in released_radii(ch)]
+        assert min(released) == released[2]
+
+
 def test_targets_of_centres_decode_to_the_true_boxes(ch):
     truths, found = ch.pictures.truth_test, []
     for b, labels in truths:
@@ -132,6 +152,20 @@ def test_centreness_is_one_in_the_middle_and_its_mean_and_entropy_are_those_of_q
     mean, floor = (4 * integrate.dblquad(f, 0, 0.5, 0, 0.5, epsabs=1e-6)[0] for f in (kappa, entropy))
     assert mean == pytest.approx(float(ch.central.expr) ** 2, abs=1e-5)
     assert floor == pytest.approx(0.527, abs=5e-4)
+
+
+def test_four_places_in_five_have_a_centreness_below_a_half(ch):
+    even = torch.arange(0.0005, 1, 0.001).double().expand(1000, 1000)
+    kappa = ch.centreness(torch.stack([even, even.T, 1 - even, 1 - even.T]))
+    assert (kappa < 0.5).double().mean().item() == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_cell_sees_51_pixels(ch):
+    torch.manual_seed(0)
+    x = torch.rand(1, 1, 96, 96).requires_grad_()
+    cell = ch.detector(14).eval()(x)[0, :, 12, 12].sum()
+    seen = torch.autograd.grad(cell, x)[0][0, 0].ne(0).any(0).nonzero()
+    assert seen.max() - seen.min() + 1 == 51
 
 
 def test_errors_of_offset_and_size_cost_their_weight_per_object_and_nothing_elsewhere(ch):
