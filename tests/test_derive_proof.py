@@ -31,6 +31,7 @@ def way(lhs: sp.Expr, rhs: sp.Expr, domain: Domain | None = None, relation: str 
         (sp.gamma(t + 2), t * (t + 1) * sp.gamma(t), None),
         (sp.Integral(sp.exp(-(x**2)), (x, -sp.oo, sp.oo)), sp.sqrt(sp.pi), None),
         (sp.Sum(p**k, (k, 0, sp.oo)), 1 / (1 - p), UNIT),
+        (sp.Sum(sp.Piecewise((1, 4 * k <= 100), (t, True)), (k, 0, 100)), 26 + 75 * t, None),
         (sp.Max(x, y) + sp.Min(x, y), x + y, None),
         (sp.cos(2 * x), 1 - 2 * sp.sin(x) ** 2, None),
         (sp.exp(-((x - a) ** 2) / 2) / sp.exp(-(x**2) / 2), sp.exp(a * x - a**2 / 2), None),
@@ -64,6 +65,9 @@ def test_a_false_equality_is_not_proved(lhs: sp.Expr, rhs: sp.Expr) -> None:
         (t - 1 - sp.log(t), None, "convex in t"),
         (p * (1 - p), UNIT, ""),
         (p * sp.log(p / q) + (1 - p) * sp.log((1 - p) / (1 - q)), UNIT, "convex"),
+        (sp.log(2) - sp.log(1 + sp.exp(-t / q)), None, "grows with"),
+        (2**t * q - q, None, "grows with t"),
+        (sp.exp(p) - 1, UNIT, "grows with p"),
     ],
 )
 def test_a_true_bound_is_proved(gap: sp.Expr, domain: Domain | None, how: str) -> None:
@@ -74,7 +78,12 @@ def test_a_true_bound_is_proved(gap: sp.Expr, domain: Domain | None, how: str) -
 
 @pytest.mark.parametrize(
     "gap",
-    [x**2 - 2 * x * y + y**2 - 1, sp.log(t), x**3, p * (1 - p), x**2 + 3 * x * y + y**2, t - 2 + 1 / (4 * t)],
+    [
+        *(x**2 - 2 * x * y + y**2 - 1, sp.log(t), x**3, p * (1 - p), x**2 + 3 * x * y + y**2, t - 2 + 1 / (4 * t)),
+        # these grow wherever they are smooth
+        *(-1 / t, 1 / (1 - t), 2**t - 2, sp.log(t) + 5, sp.exp(-1 / t) - sp.Rational(1, 2)),
+        *(sp.sign(t - 1), sp.floor(t) - 1),
+    ],
 )
 def test_a_false_bound_is_not_proved(gap: sp.Expr) -> None:
     assert way(gap, 0, None, ">=") is None

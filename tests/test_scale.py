@@ -210,11 +210,10 @@ def test_a_spread_kernel_read_with_another_stride_is_refuted(ch):
         wrong.equals(ch.network(lambda i: ch.x(i + ch.j), 1)(ch.i), because="a crop is no phase")
 
 
-def test_every_step_is_checked_and_all_but_one_are_proved(ch):
+def test_every_step_is_proved(ch):
     status = [step.status for derivation in derivations(ch) for step in derivation.steps]
-    assert set(status) <= {"proved", "sampled"}
-    assert status.count("proved") >= 9
-    assert status.count("sampled") <= 1
+    assert set(status) == {"proved"}
+    assert len(status) >= 10
 
 
 @pytest.mark.parametrize(

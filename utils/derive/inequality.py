@@ -1,4 +1,4 @@
-"""Proofs that an expression is never negative: by its assumptions, as a square, or by convexity."""
+"""Proofs that an expression is never negative: by its assumptions, as a square, by convexity, or by growth."""
 
 from collections.abc import Callable, Iterator
 
@@ -32,7 +32,12 @@ def is_nonnegative(gap: sp.Expr, within: Opener = lambda expr: expr) -> str | No
         found = _by_convexity(gap, symbol, within)
         if found:
             return found
-    return "sign of the factors" if sp.simplify(within(gap)).is_nonnegative else None
+    opened = within(gap)
+    for symbol in sorted(opened.free_symbols, key=str) if _is_smooth(opened) else []:
+        if symbol.is_nonnegative and not symbol.is_integer and _grows(opened, symbol):
+            name = symbol.name.removeprefix("u_") if isinstance(symbol, sp.Dummy) else symbol
+            return f"grows with {name}, 0 or more at its least"
+    return "sign of the factors" if sp.simplify(opened).is_nonnegative else None
 
 
 def _forms(gap: sp.Expr, within: Opener) -> Iterator[tuple[str, sp.Expr]]:
@@ -72,6 +77,29 @@ def _by_convexity(gap: sp.Expr, symbol: sp.Symbol, within: Opener) -> str | None
         if _inside(point, symbol, within) and within(lowest).is_nonnegative:
             return f"convex in {symbol}, minimum {lowest}"
     return None
+
+
+def _is_smooth(expr: sp.Expr) -> bool:
+    """Whether it is made of powers, exponentials and logarithms that have no pole and no jump, up to 0 itself."""
+    for node in sp.preorder_traversal(expr):
+        if isinstance(node, sp.log):
+            safe = node.args[0].is_positive
+        elif isinstance(node, sp.Pow) and not (node.exp.is_integer and node.exp.is_nonnegative):
+            safe = node.base.is_positive and node.exp.is_real
+        else:
+            safe = isinstance(node, sp.Add | sp.Mul | sp.Pow | sp.exp | sp.Symbol | sp.Number | sp.NumberSymbol)
+        if not safe:
+            return False
+    return True
+
+
+def _grows(expr: sp.Expr, symbol: sp.Symbol) -> bool:
+    """Whether a smooth expression is not negative where a nonnegative symbol is 0, nor its slope anywhere."""
+    start = expr.subs(symbol, 0)
+    if not (_is_smooth(start) and any(form.is_nonnegative for form in (start, sp.simplify(start)))):
+        return False
+    slope = expr.diff(symbol)
+    return any(form.is_nonnegative for form in (slope, sp.factor(sp.together(slope))))
 
 
 def _inside(point: sp.Expr, symbol: sp.Symbol, within: Opener) -> bool:

@@ -57,7 +57,7 @@ def _ways(left: sp.Expr, right: sp.Expr, domain: Domain) -> Iterator[tuple[str, 
         residual = _linear(residual)
         yield "linearity", lambda: _is_zero(sp.expand(residual))
     if residual.has(sp.Integral, sp.Sum, sp.Product, sp.Derivative):
-        residual = _settle(sp.expand(residual.doit()), domain)
+        residual = _settle(sp.expand(_written_out(residual).doit()), domain)
         yield "evaluate", lambda: _is_zero(residual) or _is_zero(sp.expand(residual))
     if residual.has(sp.Max, sp.Min):
         yield "absolute values", lambda: _is_zero(sp.expand(residual.rewrite(sp.Abs)))
@@ -92,6 +92,18 @@ def _linear(expr: sp.Expr) -> sp.Expr:
         return sp.Add(*(constant * node.func(rest, *node.limits) for constant, rest in parts))
 
     return expr.replace(lambda e: isinstance(e, sp.Integral | sp.Sum), split)
+
+
+def _written_out(expr: sp.Expr, most: int = 1000) -> sp.Expr:
+    """Write a sum of a known number of terms as these terms; SymPy itself does so below 100."""
+
+    def terms(node: sp.Sum) -> sp.Expr:
+        (index, first, last), *others = node.limits
+        if others or not (first.is_Integer and last.is_Integer and 0 <= last - first < most):
+            return node
+        return sp.Add(*(node.function.subs(index, i) for i in range(first, last + 1)))
+
+    return expr.replace(lambda e: isinstance(e, sp.Sum), terms)
 
 
 def _is_zero(expr: sp.Expr) -> bool:
