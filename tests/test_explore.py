@@ -304,6 +304,12 @@ def test_importing_the_module_makes_no_widget():
     assert done.stdout.strip() == "False"
 
 
+def test_importing_the_module_builds_no_grammar_of_addresses_and_leaves_it_to_others():
+    pytest.importorskip("rfc3987_syntax")
+    code = "import sys, utils.explore; print([m for m in sys.modules if 'rfc3987_syntax' in m]); import rfc3987_syntax"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_the_colours_are_those_of_the_figures():
     assert look.PALETTE[: len(figures.COLOURS)] == figures.COLOURS
 

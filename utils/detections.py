@@ -120,13 +120,7 @@ def mean_average_precision(
     Raises:
         ValueError: lists of different lengths, or no true box in the range.
     """
-    if len(detections) != len(truths) or not truths:
-        raise ValueError(f"mean_average_precision: expected images in both lists, got {len(detections)}, {len(truths)}")
-    classes = torch.cat([labels for _, labels in truths]).unique().tolist()
-    pooled = [one for c in classes for one in _pooled(detections, truths, c, thresholds, sides, most)]
-    values = [average_precision(*one, rule) for one in pooled if one[2]]
-    if not values:
-        raise ValueError(f"mean_average_precision: expected a true box with a side in {sides}, got none")
+    values = _by_threshold(detections, truths, thresholds, rule, sides, most)
     return sum(values) / len(values)
 
 
@@ -173,15 +167,29 @@ def coco(detections: Sequence[Detections], truths: Sequence[Truth], **settings) 
 
     Source: Lin et al. (2014), and its evaluation code. Taught in: detection/boxes.
     """
-    ways = {"AP": THRESHOLDS, "AP50": (0.5,), "AP75": (0.75,)}
-    return {name: mean_average_precision(detections, truths, at, **settings) for name, at in ways.items()}
+    values = _by_threshold(detections, truths, THRESHOLDS, **settings)
+    at = dict(zip(THRESHOLDS, values, strict=True))
+    return {"AP": sum(values) / len(values), "AP50": at[0.5], "AP75": at[0.75]}
+
+
+def _by_threshold(detections, truths, thresholds, rule="101-point", sides=(0.0, math.inf), most=100) -> list[float]:
+    """For each threshold the mean over classes, as `mean_average_precision` says."""
+    if len(detections) != len(truths) or not truths:
+        raise ValueError(f"mean_average_precision: expected images in both lists, got {len(detections)}, {len(truths)}")
+    for boxes, scores, labels in detections:
+        check_detections("mean_average_precision", boxes, scores, labels)
+    classes = torch.cat([labels for _, labels in truths]).unique().tolist()
+    pooled = [_pooled(detections, truths, c, thresholds, sides, most) for c in classes]
+    counted = [[average_precision(*one, rule) for one in row] for row in pooled if row[0][2]]
+    if not counted:
+        raise ValueError(f"mean_average_precision: expected a true box with a side in {sides}, got none")
+    return [sum(column) / len(column) for column in zip(*counted, strict=True)]
 
 
 def _pooled(detections, truths, label, thresholds, sides, most) -> list[tuple[Tensor, Tensor, int]]:
     """For each threshold scores and hits of one class over all images, less the ignored, and the number of truths."""
     pooled, count = [[] for _ in thresholds], 0
     for (boxes, score, labels), (truth, names) in zip(detections, truths, strict=True):
-        check_detections("mean_average_precision", boxes, score, labels)
         mine, true = (labels == label).nonzero()[:, 0], truth[names == label]
         ignored = _outside(true, sides)
         count += int((~ignored).sum())

@@ -4,6 +4,14 @@ One declaration lives twice. On the rendered page Vega draws it and plain HTML c
 notebook the same controls are ipywidgets whose `values` can be read back in Python.
 """
 
+import sys
+
+# Altair imports jsonschema, which spends over a second on a grammar of web addresses if it finds one; charts have none.
+if sys.modules.setdefault("rfc3987_syntax") is None:
+    import altair  # noqa: F401
+
+    del sys.modules["rfc3987_syntax"]
+
 from utils.explore.controls import Slider
 from utils.explore.curves import Plotted, curves
 from utils.explore.frames import frames
