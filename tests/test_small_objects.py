@@ -45,6 +45,18 @@ def test_the_mean_iou_is_scipys_integral_of_moved_boxes(ch, side, stride):
     assert float(ch.rounded.expr.subs({ch.w: side, ch.s: stride})) == pytest.approx(mean, abs=1e-9)
 
 
+@pytest.mark.parametrize(("side", "stride"), [(12.0, 8.0), (20.0, 16.0), (8.0, 16.0), (8.0, 32.0), (4.0, 29.0)])
+def test_the_widget_draws_the_derived_mean_and_the_worst_and_the_mean_below_half_a_stride_too(ch, side, stride):
+    def moved(d):
+        return max(0.0, (side - d) / (side + d))
+
+    at = {ch.w: side, ch.s: stride}
+    mean = quad(moved, 0, stride / 2, points=[min(side, stride / 2)])[0] * 2 / stride
+    assert float(ch.rounding["mean"].subs(at)) == pytest.approx(mean, abs=1e-9)
+    assert float(ch.rounding["worst"].subs(at)) == pytest.approx(moved(stride / 2), abs=1e-9)
+    assert sp.simplify(ch.rounding["mean"].args[0].expr - ch.rounded.expr) == 0
+
+
 def test_twins_of_the_shift_are_refuted(ch):
     w, d, s, u = ch.w, ch.delta, ch.s, ch.u
     refused(Derivation("a", ch.iou.subs(ch.O, w * (w - d))), (w - d) / w)
@@ -152,6 +164,21 @@ def test_scores_in_a_tile_are_those_of_the_picture_beyond_the_reach(ch):
     whole, part = net(photo)[0].view(80, 80)[16:64, 16:64], net(photo[..., 64:256, 64:256])[0].view(48, 48)
     assert_close(part[13:-13, 13:-13], whole[13:-13, 13:-13], atol=1e-12, rtol=0)
     assert (part - whole).abs()[0].max() > 1e-6
+    shifted = net(photo[..., 72:264, 72:264])[0].view(48, 48)  # begins at no multiple of 16
+    assert (shifted - net(photo)[0].view(80, 80)[18:66, 18:66])[13:-13, 13:-13].abs().max() > 1e-6
+
+
+def test_inner_cells_of_tiles_that_overlap_by_112_are_the_whole_picture(ch):
+    torch.manual_seed(1)
+    net, photo = ch.Detector(4).double().eval(), crowns.parts().test[0][0][None, :, :352, :192].double()
+    whole = net(photo)[0].view(88, 48)
+    starts = [start for start in ch.starts(352, 192, 112) if start + 192 <= 352]
+    assert starts == [0, 80, 160]
+    for start in starts:
+        part = net(photo[:, :, start : start + 192])[0].view(48, 48)
+        first, last = 14 * (start > 0), 48 - 14 * (start < 160)
+        assert_close(part[first:last], whole[start // 4 + first : start // 4 + last], atol=1e-12, rtol=0)
+        assert last - first >= 80 // 4  # inner cells of neighbours leave none out
 
 
 def test_p_net_on_a_picture_is_p_net_on_scikit_images_windows(ch):
@@ -210,11 +237,12 @@ def test_the_astronauts_face_is_where_scikit_images_cascade_finds_it():
 
 
 def test_mining_reads_the_photographs_to_learn_from_and_no_other_and_learns_from_70_faces(ch, monkeypatch):
-    read, lengths, grey, train = [], [], faces.grey, ch.training.train
+    read, lengths, examples, grey, train = [], [], [], faces.grey, ch.training.train
     monkeypatch.setattr(faces, "grey", lambda name: read.append(name) or grey(name)[:120, :120])
 
     def seen(net, loss, x, y, **settings):
         lengths.append((len(x), int(y.sum())))
+        examples.append(x)
         assert x[: int(y.sum())].equal(x[y > 0])
         right, wrong = 2 * y - 1, 1 - 2 * y
         answers = iter([right, wrong, 0 * y])
@@ -225,11 +253,15 @@ def test_mining_reads_the_photographs_to_learn_from_and_no_other_and_learns_from
         return train(net, loss, x, y, **settings)
 
     monkeypatch.setattr(ch.training, "train", seen)
-    assert len(list(ch.rounds(seed=0, count=2, steps=3))) == 2
+    nets = list(ch.rounds(seed=0, count=2, steps=3))
     assert set(read) == {*faces.MINED}
     assert lengths[0] == (840, 420)
     assert lengths[1][1] == 420
     assert lengths[1][0] <= 840 + 100 * len(faces.MINED)
+    found = [ch.scan(nets[0], faces.grey(name)) for name in faces.MINED]
+    assert all(scores.equal(scores.sort(descending=True).values) for _, scores, _ in found)
+    assert_close(examples[1][840:], torch.cat([windows[:100] for *_, windows in found]))
+    assert len(nets) == 2
 
 
 def test_the_port_is_right_at_the_windows_own_size_alone(ch):
