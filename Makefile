@@ -10,7 +10,7 @@ export PYTHONPATH := $(CURDIR)
 book: $(VENV)/.ready node_modules/.ready
 	@$(BIN)/python -m theme.build
 
-test: $(VENV)/.ready node_modules/.ready
+test: $(VENV)/.tests-ready node_modules/.ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lab: $(VENV)/.ready notebooks
@@ -19,20 +19,27 @@ lab: $(VENV)/.ready notebooks
 notebooks: $(VENV)/.ready
 	@$(BIN)/python -m theme.notebooks
 
-check: $(VENV)/.ready notebooks book
+check: $(VENV)/.tests-ready notebooks book
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 clean:
 	rm -rf _build
 
-$(VENV)/.ready: requirements.txt requirements-test.txt
+# What is never imported need not be compiled: half of the installation's time.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+$(VENV)/.ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(PIP) -r requirements.txt
+	touch $@
+
+$(VENV)/.tests-ready: requirements-test.txt $(VENV)/.ready
+	$(PIP) -r requirements-test.txt
 	touch $@
 
 # Where Node is missing, its wheel from PyPI brings it.
 node_modules/.ready: package.json package-lock.json | $(VENV)/.ready
-	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check $(NODE_WHEEL)
+	command -v npm >/dev/null || $(PIP) $(NODE_WHEEL)
 	$(BIN)/python -m theme.node ci --no-audit --no-fund --loglevel=error
 	touch $@

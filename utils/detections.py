@@ -167,9 +167,8 @@ def coco(detections: Sequence[Detections], truths: Sequence[Truth], **settings) 
 
     Source: Lin et al. (2014), and its evaluation code. Taught in: detection/boxes.
     """
-    values = _by_threshold(detections, truths, THRESHOLDS, **settings)
-    at = dict(zip(THRESHOLDS, values, strict=True))
-    return {"AP": sum(values) / len(values), "AP50": at[0.5], "AP75": at[0.75]}
+    at = dict(zip(THRESHOLDS, _by_threshold(detections, truths, THRESHOLDS, **settings), strict=True))
+    return {"AP": sum(at.values()) / len(at), "AP50": at[0.5], "AP75": at[0.75]}
 
 
 def _by_threshold(detections, truths, thresholds, rule="101-point", sides=(0.0, math.inf), most=100) -> list[float]:
