@@ -1,5 +1,6 @@
 """The rendered site in a browser that reaches no other host: `make book` is run first where it is out of date."""
 
+import functools
 import os
 import re
 import subprocess
@@ -260,6 +261,12 @@ def test_code_is_copied(visit):
     assert page.evaluate("navigator.clipboard.readText()") == box.locator("pre").text_content()
 
 
+@functools.cache
+def places(page):
+    """What a link can lead to on a page."""
+    return {element["id"] for element in BeautifulSoup(page.read_text(), "html.parser").select("[id]")}
+
+
 @pytest.mark.parametrize("name", [*PAGES, "index", "search"])
 def test_links_resolve(site, name):
     here = BOOK.html / f"{name}.html"
@@ -273,8 +280,7 @@ def test_links_resolve(site, name):
         target = (here.parent / unquote(path.partition("?")[0])).resolve() if path else here
         assert target.is_file(), f"{name}: {address} leads nowhere"
         if fragment and target.suffix == ".html":
-            ids = {element["id"] for element in BeautifulSoup(target.read_text(), "html.parser").select("[id]")}
-            assert unquote(fragment) in ids, f"{name}: {address} names no place"
+            assert unquote(fragment) in places(target), f"{name}: {address} names no place"
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
