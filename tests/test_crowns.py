@@ -159,3 +159,11 @@ def test_a_detector_that_is_trained_is_made_by_the_seed():
     first, again, other = (crowns.trained(Small, 16, seed=seed, steps=2).conv.weight for seed in (0, 0, 1))
     assert first.equal(again)
     assert not first.equal(other)
+
+
+def test_the_cells_of_the_middle_third_answer_and_no_others():
+    label, box = crowns.targets(torch.tensor([[8.0, 8.0, 44.0, 32.0]]), 4.0)
+    y, x = label.view(16, 16).nonzero(as_tuple=True)
+    assert x.unique().tolist() == [5, 6, 7]  # middles 22, 26, 30 within 6 of 26, its edge excluded
+    assert y.unique().tolist() == [4, 5]  # middles 18, 22 within 4 of 20
+    assert box[label > 0].eq(torch.tensor([8.0, 8.0, 44.0, 32.0])).all()
