@@ -40,6 +40,11 @@ def test_direct_dependencies_are_pinned(file):
     assert all(re.fullmatch(r"[\w-]+==[\w.]+", line) for line in requirements(file))
 
 
+def test_a_library_may_be_compiled_while_a_test_imports_it():
+    """Warnings are errors here; Python's about a backslash in POT's docstrings came in a fresh environment alone."""
+    assert eval(compile(r"'\d'", "library.py", "eval")) == r"\d"
+
+
 def test_what_a_notebook_needs_is_what_the_book_is_built_with():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {line.split("==")[0] for line in requirements("requirements.txt")}
