@@ -90,6 +90,7 @@ async def _run(run: Execution, book: Book, cache, say) -> None:
             record_timing=False,  # the time stamps would change the key of the cache
             force_raise_errors=True,  # "Run all" in Colab stops at an error, tag or no tag
             on_cell_execute=on_cell_execute,
+            shutdown_kernel="immediate",  # it has nothing left to say, and good manners take it most of a second
         )
         run.started = time.perf_counter()
         say(f"  start  {run.page.name}")
