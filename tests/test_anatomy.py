@@ -104,7 +104,7 @@ def folded(cell):
 
 
 def test_budgets_of_lines_and_cells(chapter):
-    """What a reader sees without unfolding anything fits 300 lines; folded code has its own bound, and is no shorthand."""
+    """What a reader sees without unfolding anything fits 300 lines; folded code has a bound of its own."""
     hidden = sum(len(lines(cell)) for cell in chapter.code if folded(cell))
     assert sum(bool(line.strip()) for line in chapter.text.splitlines()) - hidden <= 300
     most = {True: 75, False: 25}
