@@ -174,6 +174,18 @@ def test_a_tag_does_not_hide_an_error(changed):
     assert build(changed) == ["chapters/two.md: code cell 2 failed"]
 
 
+def test_a_folded_cell_that_only_claims_says_so(changed):
+    for code in ("claim = max", "_ = claim(1, 2)", "claim(1, 2)"):
+        with (changed / "chapters/two.md").open("a") as file:
+            file.write(f"```{{code-cell}} ipython3\n:tags: [hide-input]\n{code}\n```\n\nNext.\n\n")
+    assert build(changed) == []
+    assert re.findall("Show the [a-z]+", words(changed, "chapters/two")) == [
+        "Show the code",
+        "Show the claims",
+        "Show the code",
+    ]
+
+
 def test_a_dead_kernel_fails_the_build(changed):
     edit(changed / "chapters/two.md", "40 + 2", "import os; os._exit(1)")
     assert build(changed) == ["chapters/two.md: code cell 1 failed"]

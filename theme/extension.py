@@ -54,6 +54,19 @@ class MarkTables(SphinxPostTransform):
                 table.replace_self(nodes.container("", table.deepcopy(), classes=["table-box"]))
 
 
+class NameClaims(SphinxPostTransform):
+    """Let a folded cell that claims and shows nothing say so, before MyST-NB folds it."""
+
+    default_priority = 198
+    formats = ("html",)
+
+    def run(self, **kwargs):
+        """Run on one page."""
+        for cell in self.document.findall(nodes.container):
+            if cell.get("hide_mode") == "input" and len(cell) == 1 and "claim(" in cell.astext():
+                cell["prompt_show"], cell["prompt_hide"] = "Show the claims", "Hide the claims"
+
+
 def _use_the_filled_cache(app: Sphinx, config) -> None:
     config.nb_execution_cache_path = os.environ.get("BOOK_CACHE", "")
     config.book_environment = Path(config.nb_execution_cache_path).name
@@ -137,6 +150,7 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("map", Map)
     app.add_directive("notation", Notation)
     app.add_post_transform(MarkTables)
+    app.add_post_transform(NameClaims)
     app.connect("config-inited", _use_the_filled_cache)
     app.connect("builder-inited", assets.install)
     app.connect("env-updated", _rewrite_all)
