@@ -2,7 +2,8 @@
 
 `PYTHONPATH=. python benchmarks/curves_small_objects.py`: five seeds of detectors that answer at stride 16, 8 and 4:
 average precision (IoU 0.5) of all test trees, of those below 16 pixels, from 16 to 24 and above, then recall. Then,
-printed only, what the claims on tiles, small trees and mined faces measure, a line a seed. Ten minutes on a core that is shared.
+printed only, what the claims on tiles, small trees and mined faces measure, a line a seed. Ten minutes on a core that
+is shared.
 """
 
 import torch
