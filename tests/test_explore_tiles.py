@@ -1,12 +1,14 @@
 """Small images in a frames widget: where each pixel stands, and what an unknown one looks like."""
 
 import math
+import re
 
 import pytest
 import torch
 from vl_convert import vegalite_to_svg
 
 from utils import explore
+from utils.explore.figure import still
 
 
 def test_tiles_place_every_pixel_with_a_blank_column_and_row_between_images():
@@ -40,3 +42,25 @@ def test_unknown_pixels_are_blue_and_known_ones_grey():
     greys = picture.count('fill="#f4f4f4"') + picture.count('fill="rgb(244, 244, 244)"')
     assert greys == 3
     assert picture.count('fill="#7aa7d6"') == 9  # under every pixel; the known ones cover it
+
+
+def test_the_still_joins_neighbours_of_one_colour_and_loses_none():
+    image = torch.zeros(1, 12, 12)
+    image[0, 5:9, 2:] = 1
+    shown = explore.frames(
+        lambda k: explore.tiles(image + 0 * k, 1),
+        {"k": [0, 1]},
+        explore.tile_chart(1, 1, (12, 12)),
+        title="t",
+        description="d",
+    )
+
+    def tiles(picture):
+        paths = re.findall(r'<path[^>]*? d="([^"]*)"[^>]* fill="([^"]*)"/>', picture)
+        return [(tile, colour) for shapes, colour in paths for tile in re.findall(r"M[^Z]*Z", shapes)], len(paths)
+
+    plain, one_by_one = tiles(vegalite_to_svg(shown.spec(shown.values), vl_version="6.4"))
+    joined, at_once = tiles(still(shown.spec(shown.values)))
+    assert joined == plain
+    assert len(joined) == 2 * 144 == one_by_one
+    assert at_once < 20

@@ -1,7 +1,10 @@
+import base64
+import io
 import re
 import xml.etree.ElementTree as ET
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
@@ -44,6 +47,7 @@ def test_the_svg_is_well_formed_described_and_takes_the_page_colour():
     assert "currentColor" in shown.svg
     assert "#010203" not in shown.svg
     assert root.get("width") is None
+    assert "metadata" not in shown.svg
     assert plt.get_fignums() == []
 
 
@@ -63,6 +67,36 @@ def test_every_reference_inside_the_svg_resolves():
     refs = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
     assert refs
     assert refs <= set(re.findall(r'\bid="([^"]+)"', svg))
+
+
+def embedded(svg):
+    pictures = re.findall(r'data:image/png;base64,\s*([^"]+)"', svg)
+    return [plt.imread(io.BytesIO(base64.b64decode(picture))) for picture in pictures]
+
+
+@pytest.mark.parametrize("titles", [None, list("abcde")])
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_grid_is_one_picture_of_the_images_own_pixels(titles, colour):
+    images = torch.rand(5, 4, 6, 3) if colour else torch.rand(5, 4, 6)
+    shown = figures.grid(images, 3, alt="five random images", titles=titles, cmap="gray", limits=(0, 1))
+    (sheet,) = embedded(shown.svg)
+    down, right = sheet.shape[0] // 2, sheet.shape[1] // 3
+    assert (sheet[..., 3] > 0).sum() == 5 * 4 * 6  # and the rest lets the page show through
+    for i, image in enumerate(images.numpy()):
+        bottom, left = (i // 3 + 1) * down, i % 3 * right
+        shown = sheet[bottom - 4 : bottom, left : left + 6, :3]
+        expected = image if colour else image[..., None].repeat(3, -1)
+        np.testing.assert_allclose(shown, expected, atol=2 / 255)  # a map has 256 colours
+
+
+def test_a_grid_writes_each_title_above_its_own_image():
+    svg = figures.grid(torch.rand(5, 8, 8), 3, alt="five random images", titles=list("abcde")).svg
+    frame = [float(size) for size in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()]
+    found = re.findall(r'<text[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>([a-e])</text>', svg)
+    assert [title for _, _, title in found] == list("abcde")
+    for i, (x, y, _) in enumerate(found):
+        assert float(x) / frame[0] == pytest.approx((i % 3 + 0.5) / 3, abs=0.06)
+        assert float(y) / frame[1] == pytest.approx((i // 3 + 0.15) / 2, abs=0.06)
 
 
 def test_the_same_figure_gives_the_same_bytes():

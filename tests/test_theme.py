@@ -1,18 +1,24 @@
 """The small parts of the build: what they say when something is missing, and what they print."""
 
+import base64
 import gzip
+import io
 import re
 import sys
 import urllib.request
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from theme import board, mathematics, node
 from theme.book import Book, Page
 from theme.ledger import _claims, _derivation, opening
 from theme.map import drawing, needs
 from theme.mathematics import KatexError, render
+from theme.pictures import lighter
 from theme.serve import serving
+from utils import data
 
 CLAIM = {"name": "loss | test", "value": 0.123456, "unit": "nats", "below": 0.2, "above": None, "published": 0.1}
 STEP = {
@@ -178,3 +184,43 @@ def test_text_is_served_compressed_and_a_missing_file_is_404(tmp_path):
             urllib.request.urlopen(address + "/nothing.html")
         error.value.close()
         assert error.value.code == 404
+
+
+def embedding(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return f'<image xlink:href="data:image/png;base64,\n{base64.b64encode(buffer.getvalue()).decode()}"/>'
+
+
+def embedded(html):
+    kind, content = re.search(r'data:image/(\w+);base64,\s*([^"]+)"', html).groups()
+    return kind, np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA"))
+
+
+def photograph(side):
+    return np.asarray(Image.open(data.load("trees").photos["yell_test"]))[:side, :side]
+
+
+DRAWN = {
+    "heat map": np.add.outer(np.arange(400), np.arange(300)).astype(np.uint8),
+    "pixels with holes": np.random.default_rng(0).integers(0, 2, (90, 90, 4), dtype=np.uint8) * 255,
+    "a small photograph": photograph(50),
+}
+
+
+@pytest.mark.parametrize("pixels", DRAWN.values(), ids=DRAWN)
+def test_a_picture_on_the_page_keeps_every_pixel_and_weighs_less(pixels):
+    html = lighter(embedding(pixels))
+    kind, shown = embedded(html)
+    assert kind == "webp"
+    assert len(html) < len(embedding(pixels))
+    expected = np.asarray(Image.fromarray(pixels).convert("RGBA"))
+    visible = expected[..., 3:] > 0
+    np.testing.assert_array_equal(shown * visible, expected * visible)
+
+
+def test_a_large_photograph_weighs_a_third_and_looks_the_same():
+    pixels = photograph(300)
+    html = lighter(embedding(pixels))
+    assert len(html) < len(embedding(pixels)) / 3
+    assert 0 < np.sqrt(np.mean((embedded(html)[1][..., :3] - pixels.astype(float)) ** 2)) < 4

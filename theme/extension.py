@@ -18,6 +18,7 @@ from theme.inputs import tree_digest
 from theme.ledger import Chapters, Ledger
 from theme.map import Map
 from theme.notation import Notation
+from theme.pictures import lighter
 
 __all__ = ["setup"]
 
@@ -106,7 +107,7 @@ def _page_context(app: Sphinx, page, template, context, doctree) -> None:
     body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
     for theirs, ours in FOLDS.items():
         body = body.replace(theirs, ours)
-    body = UNCOLOURED.sub(r"\1", body)
+    body = lighter(UNCOLOURED.sub(r"\1", body))
     context |= {
         "body": body,
         "asset": lambda name: context["pathto"](assets.tag(app, name), True),
