@@ -110,6 +110,15 @@ def test_signal_and_gradient_of_wide_layers_follow_the_prediction(name, gain):
     assert gradient[6] == pytest.approx(predicted[1][6], rel=0.15)
 
 
+@pytest.mark.parametrize(("name", "holds"), [("sigmoid", True), ("tanh", True), ("GELU", False), ("SiLU", False)])
+@pytest.mark.parametrize("start", [0.8, 1.2])
+def test_the_gain_that_keeps_the_signal_holds_it_only_for_sigmoid_and_tanh(name, holds, start):
+    f, m = INDEPENDENT[name][0], start
+    for _ in range(6):
+        m = book.own_gain(f) ** 2 * book.averages(f, m)[0]
+    assert (abs(m - 1) < abs(start - 1)) == holds
+
+
 def test_a_sigmoid_layer_never_returns_a_sixteenth_of_the_squared_gradient():
     for m in (0.01, 0.3, 1.0, 10.0):
         assert book.averages(book.sigmoid, m)[1] <= 1 / 16
