@@ -23,11 +23,11 @@ SABOTAGES = (
     ("derivation: a sign", "intro.md", "(mu**2 + sigma**2 - 1)", "(mu**2 - sigma**2 - 1)"),
     ("derivation: a lost factor", AUTOREGRESSION, "(total + K * alpha)", "(total + alpha)"),
     ("derivation: a lost square root", TEMPORAL, "equals(s / sp.sqrt(sp.pi)", "equals(s / sp.pi"),
-    ("derivation: an exponent", DIFFUSION, "least.equals(sigma**2 *", "least.equals(sigma *"),
+    ("derivation: an exponent", DIFFUSION, "least.equals(1 / (1 / sigma**2 +", "least.equals(1 / (1 / sigma +"),
     ("implementation: a model that sees its own pixel", AUTOREGRESSION, "W.tril(-1)", "W.tril(0)"),
     ("implementation: a future after the end", TEMPORAL, "gamma * future * alive", "gamma * future"),
     ("implementation: a factor", DIFFUSION, "sigma * sigma_data / total,", "2 * sigma * sigma_data / total,"),
-    ("claim: a bound", AUTOREGRESSION, "below=25.2, above=25.1", "below=25.1, above=25.0"),
+    ("claim: a bound", AUTOREGRESSION, "below=25.2,\n        above=25.1", "below=25.1,\n        above=25.0"),
     ("claim: a bound", TEMPORAL, "below=0.0501", "below=0.0301"),
     ("exercise: an answer", TEMPORAL, "sp.Rational(14, 17)", "sp.Rational(13, 17)"),
 )

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -98,3 +99,8 @@ def test_the_bibliography_is_whole_and_names_each_work_once():
     assert all(entry.count("{") == entry.count("}") and entry.rstrip().endswith("}") for entry in entries)
     keys = [re.match(r"@\w+\{([\w-]+),", entry)[1] for entry in entries]
     assert len(keys) == len(set(keys)), sorted(key for key in set(keys) if keys.count(key) > 1)
+
+
+def test_each_sabotage_finds_its_one_place():
+    for name, file, old, _ in runpy.run_path(str(ROOT / "benchmarks/sabotage.py"))["SABOTAGES"]:
+        assert (ROOT / file).read_text().count(old) == 1, f"{name} in {file}"
