@@ -28,17 +28,21 @@ def test_tiles_name_the_shape_they_expect(shape, columns):
         explore.tiles(torch.zeros(shape), columns)
 
 
+def spec(image):
+    """Of a widget that shows one image, whatever its control says."""
+    chart = explore.tile_chart(1, 1, tuple(image.shape[1:]))
+
+    def draw(k):
+        return explore.tiles(image + 0 * k, 1)
+
+    widget = explore.frames(draw, {"k": [0, 1]}, chart, title="t", description="d")
+    return widget.spec(widget.values)
+
+
 def test_unknown_pixels_are_blue_and_known_ones_grey():
     image = torch.zeros(1, 3, 3)
     image[0, 1:] = math.nan
-    shown = explore.frames(
-        lambda k: explore.tiles(image + 0 * k, 1),
-        {"k": [0, 1]},
-        explore.tile_chart(1, 1, (3, 3)),
-        title="t",
-        description="d",
-    )
-    picture = vegalite_to_svg(shown.spec(shown.values), vl_version="6.4")
+    picture = vegalite_to_svg(spec(image), vl_version="6.4")
     greys = picture.count('fill="#f4f4f4"') + picture.count('fill="rgb(244, 244, 244)"')
     assert greys == 3
     assert picture.count('fill="#7aa7d6"') == 9  # under every pixel; the known ones cover it
@@ -47,20 +51,13 @@ def test_unknown_pixels_are_blue_and_known_ones_grey():
 def test_the_still_joins_neighbours_of_one_colour_and_loses_none():
     image = torch.zeros(1, 12, 12)
     image[0, 5:9, 2:] = 1
-    shown = explore.frames(
-        lambda k: explore.tiles(image + 0 * k, 1),
-        {"k": [0, 1]},
-        explore.tile_chart(1, 1, (12, 12)),
-        title="t",
-        description="d",
-    )
 
     def tiles(picture):
         paths = re.findall(r'<path[^>]*? d="([^"]*)"[^>]* fill="([^"]*)"/>', picture)
         return [(tile, colour) for shapes, colour in paths for tile in re.findall(r"M[^Z]*Z", shapes)], len(paths)
 
-    plain, one_by_one = tiles(vegalite_to_svg(shown.spec(shown.values), vl_version="6.4"))
-    joined, at_once = tiles(still(shown.spec(shown.values)))
+    plain, one_by_one = tiles(vegalite_to_svg(spec(image), vl_version="6.4"))
+    joined, at_once = tiles(still(spec(image)))
     assert joined == plain
     assert len(joined) == 2 * 144 == one_by_one
     assert at_once < 20
